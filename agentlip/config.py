@@ -1,0 +1,199 @@
+"""All settings of the hub: one table, one frozen value.
+
+Nobody else reads the environment or `app.config`.  The table feeds `Settings.load`, the list in
+docs/operations.md and the test that compares the two.  A value set in `app.config` wins over the
+environment, which wins over the default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+
+PREFIX = "AGENTLIP_"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the table: `AGENTLIP_<name>`, its default as written by a user, its parser."""
+
+    name: str
+    default: Any
+    parse: Callable[[Any], Any]
+    help: str
+
+
+def _text(value: Any) -> str:
+    text = str(value).strip()
+    if not text or not text.isprintable():
+        raise ValueError("must be printable text")
+    return text
+
+
+def _optional_word(value: Any) -> str | None:
+    """None stays None (not configured); the empty string is kept: it means "explicitly none"."""
+    if value is None:
+        return None
+    text = str(value)
+    if not re.fullmatch(r"[\x21-\x7e]*", text):
+        raise ValueError("must be visible ASCII characters without spaces")
+    return text
+
+
+def _whole(low: int, high: int) -> Callable[[Any], int]:
+    def parse(value: Any) -> int:
+        text = str(value).strip()
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", text) or not low <= int(text) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _seconds(value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if isinstance(value, bool) or not 0.01 <= number <= 86400:
+        raise ValueError("must be seconds, from 0.01 to 86400")
+    return number
+
+
+def _switch(value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text in ("on", "true", "yes", "1"):
+        return True
+    if text in ("off", "false", "no", "0"):
+        return False
+    raise ValueError("must be on or off")
+
+
+def _choice(*words: str) -> Callable[[Any], str]:
+    def parse(value: Any) -> str:
+        for word in words:
+            if str(value).strip().lower() == word.lower():
+                return word
+        raise ValueError(f"must be one of {', '.join(words)}")
+
+    return parse
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return tuple(word for word in re.split(r"[\s,]+", value) if word)
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        return tuple(value)
+    raise ValueError("must be words separated by spaces or commas")
+
+
+def _origins(value: Any) -> tuple[str, ...]:
+    origins = tuple(word.lower().rstrip("/") for word in _words(value))
+    for origin in origins:
+        if not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+            raise ValueError("must be origins such as https://hub.example:8443")
+    return origins
+
+
+def _patterns(value: Any) -> tuple[re.Pattern[str], ...]:
+    try:
+        return tuple(re.compile(word) for word in _words(value))
+    except re.error:
+        raise ValueError("must be regular expressions separated by spaces or commas") from None
+
+
+def _path(value: Any) -> Path:
+    return Path(_text(value)).expanduser().absolute()
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("DB", ".agentlip/db.sqlite3", _path, "The SQLite file. Its folder also holds the token and server.json."),
+    Setting(
+        "AUTH_TOKEN",
+        None,
+        _optional_word,
+        "The token clients must show. Unset: made once and kept in `auth_token` beside the database. "
+        "Set to nothing: no token is configured, and the hub answers 503 `NO_AUTH_CONFIGURED`.",
+    ),
+    Setting("HOST", "127.0.0.1", _text, "The address to listen on."),
+    Setting("PORT", 8787, _whole(0, 65535), "The port to listen on; 0 takes a free one (see server.json)."),
+    Setting("WORKERS", 1, _whole(1, 256), "Worker processes."),
+    Setting("PUBLIC_READS", "off", _switch, "`on`: GET calls need no token, as on other v1 hubs."),
+    Setting("MAX_CONNECTIONS", 1000, _whole(1, 1_000_000), "WebSockets per worker; above it the answer is 503."),
+    Setting("QUEUE_EVENTS", 1000, _whole(1, 1_000_000), "Events that may wait for one slow WebSocket."),
+    Setting("QUEUE_BYTES", 4 << 20, _whole(1024, 1 << 30), "Bytes that may wait for one slow WebSocket."),
+    Setting(
+        "SYNCHRONOUS",
+        "FULL",
+        _choice("FULL", "NORMAL"),
+        "`FULL`: an answer means on disk. `NORMAL`: survives a killed process, not a power cut.",
+    ),
+    Setting("WRITE_TIMEOUT", 5, _seconds, "Seconds a write waits for the database before it is answered 503."),
+    Setting("SEND_TIMEOUT", 30, _seconds, "Seconds a WebSocket may refuse all bytes before it is closed with 1008."),
+    Setting("HELLO_TIMEOUT", 10, _seconds, "Seconds a new WebSocket has to say hello."),
+    Setting("PING_INTERVAL", 25, _seconds, "Seconds between pings; a peer silent for two intervals is dropped."),
+    Setting("RATE_LIMITS", "on", _switch, "`off` switches both rate limits off."),
+    Setting("RATE_LIMIT_PER_CLIENT", 100, _whole(1, 10_000_000), "HTTP calls per second and client address."),
+    Setting("RATE_LIMIT_GLOBAL", 1000, _whole(1, 10_000_000), "HTTP calls per second in all, per worker."),
+    Setting("ALLOWED_ORIGINS", "", _origins, "Browser origins, besides the hub's own, that may open a WebSocket."),
+    Setting("URL_ALLOW", "", _patterns, "Regular expressions; when set, only matching URLs become attachments."),
+    Setting("URL_BLOCK", "", _patterns, "Regular expressions; matching URLs never become attachments."),
+    Setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error", "critical"), "What is logged."),
+    Setting(
+        "INSTANCE_ID",
+        None,
+        _optional_word,
+        "The hub's instance id. Unset: made at start; gunicorn.conf.py sets it so that all workers share one.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The parsed settings; field names are the table's names in lower case."""
+
+    db: Path
+    auth_token: str | None
+    host: str
+    port: int
+    workers: int
+    public_reads: bool
+    max_connections: int
+    queue_events: int
+    queue_bytes: int
+    synchronous: str
+    write_timeout: float
+    send_timeout: float
+    hello_timeout: float
+    ping_interval: float
+    rate_limits: bool
+    rate_limit_per_client: int
+    rate_limit_global: int
+    allowed_origins: tuple[str, ...]
+    url_allow: tuple[re.Pattern[str], ...]
+    url_block: tuple[re.Pattern[str], ...]
+    log_level: str
+    instance_id: str | None
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], config: Mapping[str, Any] | None = None) -> Settings:
+        """Parse the settings; raise ConfigError with one line naming the first bad one."""
+        values = {}
+        for setting in SETTINGS:
+            key = PREFIX + setting.name
+            raw = environ.get(key, setting.default)
+            if raw == "" and setting.name != "AUTH_TOKEN":
+                raw = setting.default
+            if config is not None and key in config:
+                raw = config[key]
+            try:
+                values[setting.name.lower()] = setting.parse(raw)
+            except ValueError as error:
+                shown = "" if setting.name == "AUTH_TOKEN" else f", not {str(raw)[:60]!r}"
+                raise ConfigError(f"{key} {error}{shown}") from None
+        return cls(**values)

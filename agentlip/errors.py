@@ -1,0 +1,164 @@
+"""The exception tree of the hub.
+
+Every error that can reach a client is a class here, with the HTTP `status` and the `code` that
+docs/protocol.md promises.  `message` is written for the client: it never holds user content,
+tokens or internals.  Close codes of the WebSocket are values, not exceptions: see `wire.Close`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ConfigError(Exception):
+    """A setting, or a file the settings point at, makes no sense; the text is one line for a human."""
+
+
+class StorageError(Exception):
+    """The database file can not be used at all (newer schema, not ours, unreadable)."""
+
+
+class AgentlipError(Exception):
+    """Base of all errors that are answered to a caller."""
+
+    code = "INTERNAL_ERROR"
+    status = 500
+    message = "Internal error"
+
+    def __init__(self, message: str | None = None, **details: Any) -> None:
+        self.message = message or self.message
+        self.details = details
+        super().__init__(self.message)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Extra HTTP headers of the answer."""
+        return {}
+
+
+class InternalError(AgentlipError):
+    """Something failed that the caller can do nothing about; the log has the traceback."""
+
+
+class InvalidInput(AgentlipError):
+    code = "INVALID_INPUT"
+    status = 400
+    message = "Invalid input"
+
+
+class UnsupportedMediaType(InvalidInput):
+    status = 415
+    message = "Content-Type must be application/json"
+
+
+class UpgradeRequired(InvalidInput):
+    status = 426
+    message = "This is a WebSocket endpoint"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+
+
+class CrossChannelMove(AgentlipError):
+    code = "CROSS_CHANNEL_MOVE"
+    status = 400
+    message = "Messages can only move to a topic of the same channel"
+
+
+class MissingAuth(AgentlipError):
+    code = "MISSING_AUTH"
+    status = 401
+    message = "Authentication required"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class InvalidAuth(MissingAuth):
+    code = "INVALID_AUTH"
+    message = "Invalid token"
+
+
+class OriginNotAllowed(AgentlipError):
+    code = "ORIGIN_NOT_ALLOWED"
+    status = 403
+    message = "This origin may not connect"
+
+
+class NotFound(AgentlipError):
+    code = "NOT_FOUND"
+    status = 404
+    message = "Not found"
+
+
+class MethodNotAllowed(NotFound):
+    status = 405
+    message = "Method not allowed"
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__()
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Allow": self.allowed}
+
+
+class VersionConflict(AgentlipError):
+    """`details` holds `current` and `expected`, both versions of the named message."""
+
+    code = "VERSION_CONFLICT"
+    status = 409
+    message = "The message has another version"
+
+
+class PayloadTooLarge(AgentlipError):
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+    message = "Payload too large"
+
+
+class RateLimited(AgentlipError):
+    """`details` holds `limit` (requests), `window` (seconds) and `retry_after` (seconds)."""
+
+    code = "RATE_LIMITED"
+    status = 429
+    message = "Too many requests"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": str(self.details["retry_after"])}
+
+
+class ServiceUnavailable(AgentlipError):
+    """`details["reason"]` says what is in the way; trying again later is right."""
+
+    code = "SERVICE_UNAVAILABLE"
+    status = 503
+    message = "Service unavailable"
+
+    def __init__(self, reason: str, message: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}
+
+
+class NoAuthConfigured(AgentlipError):
+    code = "NO_AUTH_CONFIGURED"
+    status = 503
+    message = "No auth token is configured on this hub"
+
+
+class ShuttingDown(AgentlipError):
+    code = "SHUTTING_DOWN"
+    status = 503
+    message = "The hub is shutting down"
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"Retry-After": "1"}
