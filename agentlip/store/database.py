@@ -1,0 +1,143 @@
+"""Connections to the SQLite file: pragmas, one reader per thread, first-start set-up.
+
+No connection ever waits inside SQLite: its busy timeout would block every greenlet of the worker.
+Reads run inline on the caller's thread and are short; writes go through `writer`.  Connections
+are opened on first use and never survive into a forked child (the owner of this object sees to it).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .. import concurrency
+from ..errors import AgentlipError, InternalError, ServiceUnavailable, StorageError
+from . import schema
+
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY: "database busy",
+    sqlite3.SQLITE_LOCKED: "database busy",
+    sqlite3.SQLITE_FULL: "disk full",
+    sqlite3.SQLITE_IOERR: "storage error",
+    sqlite3.SQLITE_CANTOPEN: "storage error",
+    sqlite3.SQLITE_READONLY: "database is read-only",
+}
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Somebody else holds a lock; the same statement may succeed a moment later."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def public_error(error: sqlite3.Error) -> AgentlipError:
+    """The error a caller gets for a failed statement."""
+    reason = _UNAVAILABLE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return ServiceUnavailable(reason) if reason else InternalError()
+
+
+class Database:
+    """One SQLite file. All methods may be called from any thread or greenlet."""
+
+    def __init__(self, path: Path, synchronous: str = "FULL") -> None:
+        self.path = path
+        self.lock_path = path.with_name(path.name + "-lock")
+        self._synchronous = synchronous
+        self._local = concurrency.native_local()
+
+    def prepare(self, timeout: float = 10.0) -> str:
+        """Create or migrate the file and return its `db_id`. May block up to `timeout` seconds.
+
+        Raises StorageError with one clear line when the file can not be used.
+        """
+        if sqlite3.sqlite_version_info < (3, 37):
+            raise StorageError(f"SQLite 3.37 or newer is needed for STRICT tables; this is {sqlite3.sqlite_version}")
+        deadline = time.monotonic() + timeout
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            with self.locked(deadline):
+                return self._set_up(deadline)
+        except OSError as error:
+            raise StorageError(f"can not open {self.path}: {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise StorageError(f"can not use {self.path}: {error}") from None
+
+    def _set_up(self, deadline: float) -> str:
+        while True:
+            connection = self.connect()
+            try:
+                schema.migrate(connection, self.path, time.time_ns() // 1_000_000)
+                row = connection.execute("SELECT value FROM meta WHERE key = 'db_id'").fetchone()
+                if row is None:
+                    raise StorageError(f"{self.path} has no db_id in its meta table")
+                return str(row[0])
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            finally:
+                connection.close()
+            concurrency.native_sleep(0.01)
+
+    def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
+        """A new connection in autocommit mode; the caller closes it."""
+        connection = sqlite3.connect(
+            self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+        )
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute("PRAGMA foreign_keys = ON")
+            if read_only:
+                connection.execute("PRAGMA query_only = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """This thread's read connection. Fetch all rows before anything that can switch greenlets.
+
+        SQLite errors leave as ServiceUnavailable or InternalError.
+        """
+        try:
+            connection: sqlite3.Connection | None = getattr(self._local, "reader", None)
+            if connection is None:
+                connection = self._local.reader = self.connect(read_only=True)
+            yield connection
+        except sqlite3.Error as error:
+            raise public_error(error) from error
+
+    @contextmanager
+    def locked(self, deadline: float) -> Iterator[None]:
+        """Keep out the other processes of this host that use the package; ServiceUnavailable at the deadline.
+
+        SQLite's own lock is unfair between processes: one of them can starve the others for seconds.
+        The lock file carries no data. Other programs on the file do not know it, and need not.
+        """
+        handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() >= deadline:
+                        raise ServiceUnavailable("database busy") from None
+                    concurrency.native_sleep(0.0005)
+            yield
+        finally:
+            os.close(handle)
+
+    def close(self) -> None:
+        """Close this thread's read connection; those of other threads close when they end."""
+        connection: Any = getattr(self._local, "reader", None)
+        if connection is not None:
+            connection.close()
+            self._local.reader = None

@@ -1,0 +1,239 @@
+"""The domain commands: each changes rows and appends its events in one transaction.
+
+Every command is a function of a Transaction, run by `writer` on its native thread; callers check
+the shape of their input first (types, lengths, characters).  What depends on the data is checked
+here, before anything is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from ..errors import CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
+from ..model import Attachment, Channel, Entity, Message, Scope, Topic
+from . import queries
+from .urls import find_urls
+from .writer import Transaction
+
+TOMBSTONE = "[deleted]"
+MAX_VALUE_CHARS = 16_384
+
+
+def create_channel(transaction: Transaction, name: str, description: str | None) -> tuple[Channel, int]:
+    if transaction.execute("SELECT 1 FROM channels WHERE name = ?", (name,)).fetchall():
+        raise InvalidInput("A channel of this name exists")
+    channel = Channel(transaction.new_id("ch_"), name, description, transaction.now)
+    transaction.execute(
+        "INSERT INTO channels (id, name, description, created_at) VALUES (?, ?, ?, ?)",
+        (channel.id, channel.name, channel.description, channel.created_at),
+    )
+    return channel, transaction.append(
+        "channel.created", Scope(channel.id), Entity("channel", channel.id), {"channel": channel}
+    )
+
+
+def create_topic(transaction: Transaction, channel_id: str, title: str) -> tuple[Topic, int]:
+    if not transaction.execute("SELECT 1 FROM channels WHERE id = ?", (channel_id,)).fetchall():
+        raise NotFound("Channel not found")
+    _refuse_same_title(transaction, channel_id, title)
+    topic = Topic(transaction.new_id("topic_"), channel_id, title, transaction.now, transaction.now)
+    transaction.execute(
+        "INSERT INTO topics (id, channel_id, title, created_at, updated_at) VALUES (?, ?, ?, ?, ?)",
+        (topic.id, topic.channel_id, topic.title, topic.created_at, topic.updated_at),
+    )
+    return topic, transaction.append(
+        "topic.created", Scope(channel_id, topic.id), Entity("topic", topic.id), {"topic": topic}
+    )
+
+
+def rename_topic(transaction: Transaction, topic_id: str, title: str) -> tuple[Topic, int]:
+    old = queries.topic(transaction.connection, topic_id)
+    if title != old.title:
+        _refuse_same_title(transaction, old.channel_id, title)
+    transaction.execute("UPDATE topics SET title = ?, updated_at = ? WHERE id = ?", (title, transaction.now, topic_id))
+    event_id = transaction.append(
+        "topic.renamed",
+        Scope(old.channel_id, topic_id),
+        Entity("topic", topic_id),
+        {"topic_id": topic_id, "old_title": old.title, "new_title": title},
+    )
+    return queries.topic(transaction.connection, topic_id), event_id
+
+
+def _refuse_same_title(transaction: Transaction, channel_id: str, title: str) -> None:
+    if transaction.execute("SELECT 1 FROM topics WHERE channel_id = ? AND title = ?", (channel_id, title)).fetchall():
+        raise InvalidInput("A topic of this title exists in the channel")
+
+
+def post_message(
+    transaction: Transaction,
+    topic_id: str,
+    sender: str,
+    content_raw: str,
+    url_allow: Sequence[re.Pattern[str]] = (),
+    url_block: Sequence[re.Pattern[str]] = (),
+) -> tuple[Message, list[int]]:
+    """Insert a message and attach the URLs it names; the first id is that of `message.created`."""
+    rows = transaction.execute("SELECT channel_id FROM topics WHERE id = ?", (topic_id,)).fetchall()
+    if not rows:
+        raise NotFound("Topic not found")
+    channel_id = rows[0][0]
+    now = transaction.now
+    message = Message(transaction.new_id("msg_"), topic_id, channel_id, sender, content_raw, 1, now, None, None, None)
+    transaction.execute(
+        "INSERT INTO messages (id, topic_id, channel_id, sender, content_raw, version, created_at) "
+        "VALUES (?, ?, ?, ?, ?, 1, ?)",
+        (message.id, topic_id, channel_id, sender, content_raw, now),
+    )
+    transaction.execute("UPDATE topics SET updated_at = ? WHERE id = ?", (now, topic_id))
+    event_ids = [
+        transaction.append(
+            "message.created", Scope(channel_id, topic_id), Entity("message", message.id), {"message": message}
+        )
+    ]
+    if "://" in content_raw:
+        for url in find_urls(content_raw, url_allow, url_block):
+            _, event_id = add_attachment(transaction, topic_id, "url", None, {"url": url}, url, message.id)
+            if event_id is not None:
+                event_ids.append(event_id)
+    return message, event_ids
+
+
+def edit_message(
+    transaction: Transaction, message_id: str, content_raw: str, expected_version: int | None
+) -> tuple[Message, int]:
+    old = queries.message(transaction.connection, message_id)
+    if old.deleted_at is not None:
+        raise InvalidInput("A deleted message can not be edited")
+    _check_version(old, expected_version)
+    transaction.execute(
+        "UPDATE messages SET content_raw = ?, edited_at = ?, version = version + 1 WHERE id = ?",
+        (content_raw, transaction.now, message_id),
+    )
+    event_id = transaction.append(
+        "message.edited",
+        Scope(old.channel_id, old.topic_id),
+        Entity("message", message_id),
+        {
+            "message_id": message_id,
+            "old_content": old.content_raw,
+            "new_content": content_raw,
+            "version": old.version + 1,
+        },
+    )
+    return queries.message(transaction.connection, message_id), event_id
+
+
+def delete_message(
+    transaction: Transaction, message_id: str, actor: str, expected_version: int | None
+) -> tuple[Message, int | None]:
+    """Turn the message into a tombstone; None for the event id when it already is one."""
+    old = queries.message(transaction.connection, message_id)
+    if old.deleted_at is not None:
+        return old, None
+    _check_version(old, expected_version)
+    transaction.execute(
+        "UPDATE messages SET content_raw = ?, edited_at = ?, deleted_at = ?, deleted_by = ?, version = version + 1 "
+        "WHERE id = ?",
+        (TOMBSTONE, transaction.now, transaction.now, actor, message_id),
+    )
+    event_id = transaction.append(
+        "message.deleted",
+        Scope(old.channel_id, old.topic_id),
+        Entity("message", message_id),
+        {"message_id": message_id, "deleted_by": actor, "version": old.version + 1},
+    )
+    return queries.message(transaction.connection, message_id), event_id
+
+
+_MOVED = {
+    "one": "id = ?1",
+    "later": "topic_id = ?2 AND id >= ?1",
+    "all": "topic_id = ?2",
+}
+MOVE_MODES = tuple(_MOVED)
+
+
+def move_message(
+    transaction: Transaction, message_id: str, to_topic_id: str, mode: str, expected_version: int | None
+) -> list[int]:
+    """Move the message (`one`), it and all of a larger id in its topic (`later`), or its whole topic (`all`).
+
+    Returns one event id per moved message, in the order of the message ids.
+    """
+    named = queries.message(transaction.connection, message_id)
+    target = queries.topic(transaction.connection, to_topic_id)
+    if target.channel_id != named.channel_id:
+        raise CrossChannelMove()
+    _check_version(named, expected_version)
+    if named.topic_id == to_topic_id:
+        return []
+    moved = transaction.execute(
+        f"SELECT id, version FROM messages WHERE {_MOVED[mode]} ORDER BY id", (message_id, named.topic_id)
+    ).fetchall()
+    transaction.execute(
+        f"UPDATE messages SET topic_id = ?3, version = version + 1 WHERE {_MOVED[mode]}",
+        (message_id, named.topic_id, to_topic_id),
+    )
+    scope = Scope(named.channel_id, named.topic_id, to_topic_id)
+    return [
+        transaction.append(
+            "message.moved_topic",
+            scope,
+            Entity("message", moved_id),
+            {
+                "message_id": moved_id,
+                "old_topic_id": named.topic_id,
+                "new_topic_id": to_topic_id,
+                "channel_id": named.channel_id,
+                "mode": mode,
+                "version": version + 1,
+            },
+        )
+        for moved_id, version in moved
+    ]
+
+
+def _check_version(message: Message, expected: int | None) -> None:
+    if expected is not None and expected != message.version:
+        raise VersionConflict(current=message.version, expected=expected)
+
+
+def add_attachment(
+    transaction: Transaction,
+    topic_id: str,
+    kind: str,
+    key: str | None,
+    value: dict[str, Any],
+    dedupe_key: str | None,
+    source_message_id: str | None,
+) -> tuple[Attachment, int | None]:
+    """Attach `value` to the topic; an equal one (topic, kind, key, dedupe key) gives the old row and no event."""
+    topic = queries.topic(transaction.connection, topic_id)
+    if source_message_id is not None:
+        queries.message(transaction.connection, source_message_id)
+    value_json = orjson.dumps(value).decode()
+    if len(value_json) > MAX_VALUE_CHARS:
+        raise PayloadTooLarge(f"value_json is over {MAX_VALUE_CHARS} characters")
+    dedupe_key = value_json if dedupe_key is None else dedupe_key
+    old = queries.equal_attachment(transaction.connection, topic_id, kind, key, dedupe_key)
+    if old is not None:
+        return old, None
+    attachment = Attachment(
+        transaction.new_id("att_"), topic_id, kind, key, value, dedupe_key, source_message_id, transaction.now
+    )
+    transaction.execute(
+        "INSERT INTO topic_attachments (id, topic_id, kind, key, value_json, dedupe_key, source_message_id, "
+        "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (attachment.id, topic_id, kind, key, value_json, dedupe_key, source_message_id, transaction.now),
+    )
+    return attachment, transaction.append(
+        "topic.attachment_added",
+        Scope(topic.channel_id, topic_id),
+        Entity("attachment", attachment.id),
+        {"attachment": attachment},
+    )

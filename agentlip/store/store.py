@@ -1,0 +1,73 @@
+"""The store: what the rings above may ask of the database file.
+
+Reads run inline and are short; writes block only their caller.  All methods may be called from
+any thread or greenlet.  The store knows no hub: whoever wants to hear of commits gives `on_commit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..model import Event
+from . import log
+from .database import Database
+from .writer import Transaction, Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """One open database file of one process."""
+
+    def __init__(
+        self, path: Path, synchronous: str, write_timeout: float, on_commit: Callable[[], None] = lambda: None
+    ) -> None:
+        """Open the file, creating or migrating it first; may block on the disk. Raises StorageError."""
+        self._database = Database(path, synchronous)
+        self.db_id = self._database.prepare()
+        self._writer = Writer(self._database, write_timeout, on_commit)
+
+    def write(self, command: Callable[..., T], *args: Any) -> T:
+        """Run a command of `mutations` with `args` in a write transaction; see Writer.submit."""
+        return self._writer.submit(lambda transaction: command(transaction, *args))
+
+    def read(self, query: Callable[..., T], *args: Any) -> T:
+        """Run a query of `queries` with `args` on this thread's connection."""
+        with self._database.reading() as connection:
+            return query(connection, *args)
+
+    def latest(self) -> int:
+        """The head of the log; 0 when it is empty."""
+        return self.read(log.latest)
+
+    def oldest(self) -> int:
+        """The first event id of the log; 0 when it is empty."""
+        return self.read(log.oldest)
+
+    def entries(
+        self,
+        after: int,
+        until: int,
+        limit: int,
+        max_bytes: int,
+        channels: frozenset[str] | None = None,
+        topics: frozenset[str] | None = None,
+    ) -> list[log.Entry]:
+        """The next page of the log as frames; see log.entries."""
+        return self.read(log.entries, after, until, limit, max_bytes, channels, topics)
+
+    def events(
+        self, after: int, until: int, limit: int, tail: bool, channels: Sequence[str], topics: Sequence[str]
+    ) -> list[Event]:
+        """A page of the log as values; see log.events."""
+        return self.read(log.events, after, until, limit, tail, channels, topics)
+
+    def close(self) -> None:
+        """Refuse further writes and release this thread's connection."""
+        self._writer.stop()
+        self._database.close()
+
+
+__all__ = ["Store", "Transaction"]
