@@ -1,0 +1,1 @@
+"""Ring 2: the live path. It knows neither Flask nor SQL."""

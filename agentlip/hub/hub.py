@@ -1,0 +1,129 @@
+"""The hub of one process: sessions, registry, tailer, sweeper, and what host code may call."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .. import concurrency, wire
+from ..config import Settings
+from ..model import Event
+from ..store.store import Store
+from .registry import Registry
+from .session import Session, Transport
+from .tailer import Tailer
+
+logger = logging.getLogger("agentlip.hub")
+
+
+class Hub:
+    """All public methods may be called from any thread or greenlet; none of them blocks."""
+
+    def __init__(self, store: Store, settings: Settings, instance_id: str) -> None:
+        """Call it where the hub shall run: under gevent on the event loop's thread. Reads the log's head."""
+        self.store = store
+        self.settings = settings
+        self.instance_id = instance_id
+        self.draining = False
+        self.registry = Registry(store.latest())
+        self._tailer = Tailer(store, self.registry, settings.queue_events)
+        self._open: set[Session] = set()  # counted: not yet closed
+        self._present: set[Session] = set()  # until the reader has ended
+        self._reserved = 0
+        self._lock = concurrency.native_lock()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start the tailer and the sweeper."""
+        self._tailer.start()
+        concurrency.spawn(self._sweep)
+
+    def wake(self) -> None:
+        """Something was committed: look at the log now."""
+        self._tailer.wake()
+
+    def publish_event(self, event: Event | Mapping[str, Any]) -> None:
+        """Tell the hub of a committed event. It is delivered from the log, in order and exactly once.
+
+        The hub finds events by itself; this only saves the poll interval when another process
+        committed. Raises TypeError or ValueError when `event` carries no event id.
+        """
+        self.publish_event_ids([event["event_id"] if isinstance(event, Mapping) else event.event_id])
+
+    def publish_event_ids(self, event_ids: Iterable[int]) -> None:
+        """Tell the hub of committed events by their ids; see `publish_event`."""
+        ids = list(event_ids)
+        for event_id in ids:
+            if isinstance(event_id, bool) or not isinstance(event_id, int) or event_id < 1:
+                raise ValueError("event ids are whole numbers from 1")
+        if any(event_id > self.registry.position for event_id in ids):
+            self.wake()
+
+    def connection_count(self) -> int:
+        """Open WebSockets of this process, whether or not they have said hello."""
+        return len(self._open)
+
+    def close_all(self) -> None:
+        """Close every WebSocket of this process with 1001 `Server shutting down`."""
+        for session in list(self._open):
+            session.close(wire.SHUTTING_DOWN)
+
+    def reserve(self) -> bool:
+        """Take one of the connection slots; False when all are taken. Give it back with `release`."""
+        with self._lock:
+            if self._reserved >= self.settings.max_connections:
+                return False
+            self._reserved += 1
+            return True
+
+    def release(self) -> None:
+        """Give a reserved slot back."""
+        with self._lock:
+            self._reserved -= 1
+
+    def open(self, transport: Transport) -> Session:
+        """A new session over the transport; its reader must call `leave` at the end."""
+        session = Session(self, transport)
+        self._present.add(session)
+        self._open.add(session)
+        if self.draining:
+            session.close(wire.SHUTTING_DOWN)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """The session is closed: it is no longer counted and gets no events."""
+        self._open.discard(session)
+        self.registry.leave(session)
+
+    def leave(self, session: Session) -> None:
+        """The session's reader has ended."""
+        session.end(wire.Close(1006, ""))
+        self._present.discard(session)
+
+    def shut_down(self, timeout: float = 0.0) -> None:
+        """Take no new sessions, close all, and wait up to `timeout` seconds until their peers have answered."""
+        self.draining = True
+        deadline = time.monotonic() + timeout
+        self.close_all()
+        while self._present and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End the tailer and the sweeper."""
+        self._stopped = True
+        self._tailer.stop()
+
+    def _sweep(self) -> None:
+        settings = self.settings
+        pause = min(0.5, settings.hello_timeout / 4, settings.ping_interval / 4, settings.send_timeout / 4)
+        while not self._stopped:
+            time.sleep(pause)
+            now = time.monotonic()
+            for session in list(self._present):
+                try:
+                    session.tick(now)
+                except Exception:
+                    logger.exception("A session's tick failed")
+                    session.drop()

@@ -1,0 +1,170 @@
+"""The bounded outbound queue of one socket.
+
+While nothing waits, `offer` writes straight to the socket without blocking; what the kernel
+refuses waits here, in order, for a flusher.  Items are blobs of whole frames, shared between
+sockets.  Nothing goes out between the two parts of a half-sent frame.
+
+All methods may be called from any thread or greenlet and never block: the lock is native and is
+held only over non-blocking writes.  Refusals are verdicts, not exceptions.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+
+from .. import concurrency, wire
+
+
+class Verdict(enum.Enum):
+    SENT = "all bytes are with the kernel"
+    STALLED = "bytes wait and nobody flushes them: the caller must start a flusher"
+    QUEUED = "bytes wait; the running flusher will send them"
+    OVERFLOW = "the item does not fit and was not taken"
+    CLOSED = "the queue takes nothing any more"
+
+
+class SendQueue:
+    """`write` sends what it can without blocking and returns the number of bytes; it raises OSError when broken."""
+
+    __slots__ = (
+        "_bytes", "_closed", "_control", "_events", "_flushing", "_items", "_lock", "_max_bytes", "_max_events",
+        "_offset", "_write", "error",
+    )  # fmt: skip
+
+    def __init__(self, write: Callable[[bytes | memoryview], int], max_events: int, max_bytes: int) -> None:
+        self._write = write
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._lock = concurrency.native_lock()
+        self._items: deque[tuple[bytes, int]] | None = None  # (blob, events in it); made when first needed
+        self._offset = 0  # bytes of the first item already sent
+        self._events = 0
+        self._bytes = 0
+        self._control: bytes | None = None
+        self._flushing = False
+        self._closed = False
+        self.error: OSError | None = None
+
+    def offer(self, blob: bytes, events: int) -> Verdict:
+        """Take a blob of `events` whole frames. An empty queue takes one blob of any size."""
+        with self._lock:
+            if self._closed:
+                return Verdict.CLOSED
+            if not self._items and not self._flushing:
+                return self._send_or_queue(blob, events)
+            if self._items and (self._events + events > self._max_events or self._bytes + len(blob) > self._max_bytes):
+                return Verdict.OVERFLOW
+            self._append(blob, events)
+            return Verdict.QUEUED
+
+    def control(self, frame: bytes) -> Verdict:
+        """Send a ping or pong; behind waiting data only the latest one is kept (RFC 6455, 5.5.3)."""
+        with self._lock:
+            if self._closed:
+                return Verdict.CLOSED
+            if not self._items and not self._flushing:
+                return self._send_or_queue(frame, 0)
+            self._control = frame
+            return Verdict.QUEUED
+
+    def flush(self) -> Verdict:
+        """Send what the kernel takes; SENT when nothing is left. Only the flusher calls it."""
+        with self._lock:
+            while self._items or self._control:
+                if self._control and not self._offset:
+                    self._append(self._control, 0, first=True)
+                    self._control = None
+                assert self._items is not None
+                blob, events = self._items[0]
+                try:
+                    sent = self._write(memoryview(blob)[self._offset :])
+                except OSError as error:
+                    return self._broken(error)
+                self._offset += sent
+                self._bytes -= sent
+                if self._offset < len(blob):
+                    return Verdict.QUEUED
+                self._items.popleft()
+                self._offset = 0
+                self._events -= events
+            return Verdict.CLOSED if self.error else Verdict.SENT
+
+    def finish_flush(self) -> bool:
+        """End the flusher's turn; False when something came in meanwhile and it must go on."""
+        with self._lock:
+            if self._items or self._control:
+                return False
+            self._flushing = False
+            return True
+
+    def close(self, frame: bytes) -> Verdict:
+        """Drop what waits, but for the rest of a half-sent frame, and send the Close frame last."""
+        with self._lock:
+            if self._closed:
+                return Verdict.CLOSED
+            self._closed = True
+            self._control = None
+            rest = self._half_sent()
+            if self._items:
+                self._items.clear()
+            self._offset = self._events = self._bytes = 0
+            if self._flushing:
+                self._append(rest + frame, 0)
+                return Verdict.QUEUED
+            return self._send_or_queue(rest + frame, 0)
+
+    def discard(self) -> None:
+        """Forget everything; nothing is written after this returns."""
+        with self._lock:
+            self._closed = True
+            self._control = None
+            self._items = None
+            self._offset = self._events = self._bytes = 0
+            self._write = _refuse
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._items
+
+    def _send_or_queue(self, blob: bytes, events: int) -> Verdict:
+        try:
+            sent = self._write(blob)
+        except OSError as error:
+            return self._broken(error)
+        if sent == len(blob):
+            return Verdict.SENT
+        self._append(blob, events)
+        self._offset = sent
+        self._bytes -= sent
+        self._flushing = True
+        return Verdict.STALLED
+
+    def _append(self, blob: bytes, events: int, first: bool = False) -> None:
+        if self._items is None:
+            self._items = deque()
+        if first:
+            self._items.appendleft((blob, events))
+        else:
+            self._items.append((blob, events))
+        self._events += events
+        self._bytes += len(blob)
+
+    def _half_sent(self) -> bytes:
+        if not self._items or not self._offset:
+            return b""
+        blob = self._items[0][0]
+        end = next(end for end in wire.frame_ends(blob) if end >= self._offset)
+        return blob[self._offset : end]
+
+    def _broken(self, error: OSError) -> Verdict:
+        self.error = error
+        self._closed = True
+        self._items = None
+        self._control = None
+        return Verdict.CLOSED
+
+
+def _refuse(_data: bytes | memoryview) -> int:
+    raise BrokenPipeError

@@ -1,0 +1,195 @@
+"""One WebSocket as a state machine: HELLO -> REPLAY -> LIVE -> CLOSED. It owns the cursor.
+
+| state  | a message comes        | frames go out                                  | leaves when             |
+| HELLO  | it must be hello       | none                                           | hello is answered       |
+| REPLAY | close 1003             | pages of the log, paced by the client          | caught up with the live |
+| LIVE   | close 1003             | what the registry delivers                     | close                   |
+| CLOSED | ignored                | none                                           | never                   |
+
+`on_message` is called by the socket's reader; `on_drained` by the flusher, after a stall; the
+registry calls `deliver`.  Only one of them drives a replay at a time: whoever got the last page
+accepted in full.  Nothing here blocks, but for the page read from the log.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from .. import concurrency, wire
+from .sendqueue import Verdict
+from .subscription import Subscription
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+PAGE_EVENTS = 500
+PAGE_BYTES = 256 * 1024
+_EVERYTHING = Subscription(None, None)
+
+logger = logging.getLogger("agentlip.hub")
+
+
+class State(enum.Enum):
+    HELLO = "hello"
+    REPLAY = "replay"
+    LIVE = "live"
+    CLOSED = "closed"
+
+
+class Transport(Protocol):
+    """What moves the bytes of one socket. No method blocks."""
+
+    last_inbound: float  # time.monotonic() of the last byte received
+
+    def send(self, blob: bytes, events: int) -> Verdict: ...
+
+    def ping(self) -> None: ...
+
+    def close(self, close: wire.Close) -> None:
+        """Send a Close frame and let the peer answer it; the reader ends soon afterwards."""
+
+    def kill(self) -> None:
+        """Drop the connection at once."""
+
+    def overdue(self, now: float) -> bool:
+        """A closing connection whose peer has used up its time."""
+
+
+class Session:
+    """Made by Hub.open; see the table above."""
+
+    __slots__ = (
+        "__weakref__",
+        "_hub",
+        "_next_ping",
+        "closed_with",
+        "cursor",
+        "opened",
+        "state",
+        "subscription",
+        "transport",
+    )  # fmt: skip
+
+    def __init__(self, hub: Hub, transport: Transport) -> None:
+        self._hub = hub
+        self.transport = transport
+        self.state = State.HELLO
+        self.subscription = _EVERYTHING
+        self.cursor = 0
+        self.opened = time.monotonic()
+        self._next_ping = self.opened + hub.settings.ping_interval
+        self.closed_with: wire.Close | None = None
+
+    def on_message(self, message: str | bytes) -> None:
+        """The reader received a whole message."""
+        if self.state is State.HELLO:
+            hello = wire.parse_hello(message)
+            if isinstance(hello, wire.Close):
+                self.close(hello)
+            else:
+                self._answer(hello)
+        elif self.state is not State.CLOSED:
+            self.close(wire.UNEXPECTED_MESSAGE)
+
+    def _answer(self, hello: wire.Hello) -> None:
+        try:
+            head, oldest = self._hub.store.latest(), self._hub.store.oldest()
+        except Exception:
+            self._replay_failed()
+            return
+        reason = None
+        if hello.db_id is not None and hello.db_id != self._hub.store.db_id:
+            reason = "epoch"
+        elif hello.after_event_id > head:
+            reason = "ahead"
+        self.subscription = Subscription(hello.channels, hello.topics)
+        self.cursor = int(min(hello.after_event_id, head))
+        self.state = State.REPLAY
+        answer = wire.hello_ok(head, self._hub.instance_id, self._hub.store.db_id, oldest, reason)
+        verdict = self.transport.send(answer, 0)
+        if head > self._hub.registry.position:
+            self._hub.wake()
+        if verdict is Verdict.SENT and head - self.cursor > PAGE_EVENTS:
+            concurrency.spawn(self.on_drained)  # a long replay must not keep the reader from reading
+        elif verdict is Verdict.SENT:
+            self.on_drained()
+
+    def on_drained(self) -> None:
+        """All bytes so far are with the kernel: send further pages until it refuses some, then go live."""
+        try:
+            while self.state is State.REPLAY and self._send_page():
+                concurrency.cede()
+        except Exception:
+            self._replay_failed()
+
+    def _send_page(self) -> bool:
+        """Send one page, or go live; True when the next page may follow at once."""
+        hub, wanted = self._hub, self.subscription
+        until = hub.registry.position
+        if wanted.is_nothing or self.cursor >= until:
+            # Marked first: what the registry delivers right after joining belongs to a live session.
+            self.state = State.LIVE
+            if hub.registry.join(self):
+                if self.is_closed:
+                    hub.registry.leave(self)
+                return False
+            self.state = State.CLOSED if self.is_closed else State.REPLAY
+            return True
+        limit = min(PAGE_EVENTS, hub.settings.queue_events)
+        page = hub.store.entries(self.cursor, until, limit, PAGE_BYTES, wanted.channels, wanted.topics)
+        self.cursor = page[-1].event_id if page else until
+        return not page or self.send(b"".join(entry.frame for entry in page), len(page)) is Verdict.SENT
+
+    def deliver(self, blob: bytes, events: int) -> None:
+        """The registry's call: frames of live events, in order."""
+        self.send(blob, events)
+
+    def send(self, blob: bytes, events: int) -> Verdict:
+        """Offer frames to the send queue; a full one closes this session and nobody else waits."""
+        verdict = self.transport.send(blob, events)
+        if verdict is Verdict.OVERFLOW:
+            self.close(wire.BACKPRESSURE)
+        return verdict
+
+    def _replay_failed(self) -> None:
+        logger.exception("A replay failed")
+        self.close(wire.REPLAY_FAILED)
+
+    @property
+    def is_closed(self) -> bool:
+        return self.closed_with is not None
+
+    def close(self, close: wire.Close) -> None:
+        """Leave the live set and close the socket with the code and reason; the first call counts."""
+        if self.end(close):
+            self.transport.close(close)
+
+    def drop(self) -> None:
+        """The peer is gone, or must go: no Close frame."""
+        self.end(wire.Close(1006, ""))
+        self.transport.kill()
+
+    def end(self, close: wire.Close) -> bool:
+        """Become CLOSED with this code, for the log; False when it already was."""
+        if self.closed_with is not None:
+            return False
+        self.closed_with = close
+        self.state = State.CLOSED
+        self._hub.forget(self)
+        return True
+
+    def tick(self, now: float) -> None:
+        """The sweeper's call: hello timeout, pings, dead peers, closing handshakes that take too long."""
+        if self.is_closed:
+            if self.transport.overdue(now):
+                self.transport.kill()
+        elif self.state is State.HELLO and now - self.opened > self._hub.settings.hello_timeout:
+            self.close(wire.HELLO_TIMEOUT)
+        elif now - self.transport.last_inbound > 2 * self._hub.settings.ping_interval:
+            self.drop()
+        elif now >= self._next_ping:
+            self._next_ping = now + self._hub.settings.ping_interval
+            self.transport.ping()

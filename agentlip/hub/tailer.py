@@ -1,0 +1,64 @@
+"""The tailer: the single reader of the log in a process. It owns the order of what is published.
+
+It reads from its own position, so a doubled wake-up does nothing and a lost one costs one poll
+interval: commits of other processes, with or without this package, are seen the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from .. import concurrency
+from ..errors import AgentlipError
+from ..store.log import MAX_ID
+from ..store.store import Store
+from .registry import Registry
+
+POLL_SECONDS = 0.1
+BATCH_EVENTS = 256
+BATCH_BYTES = 256 * 1024
+
+logger = logging.getLogger("agentlip.hub")
+
+
+class Tailer:
+    """Runs in a greenlet or thread of its own between `start` and `stop`."""
+
+    def __init__(self, store: Store, registry: Registry, batch_events: int) -> None:
+        self._store = store
+        self._registry = registry
+        self._batch_events = min(BATCH_EVENTS, batch_events)
+        self._wakeup: concurrency.Wakeup = concurrency.new_wakeup()
+        self._stopped = False
+
+    def start(self) -> None:
+        concurrency.spawn(self._run)
+
+    def wake(self) -> None:
+        """Look at the log now; from any thread or greenlet, never blocks."""
+        self._wakeup.set()
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._wakeup.set()
+
+    def _run(self) -> None:
+        failing = False
+        while not self._stopped:
+            self._wakeup.wait(POLL_SECONDS)
+            try:
+                self._catch_up()
+                failing = False
+            except AgentlipError:
+                if not failing:
+                    logger.exception("The log can not be read; trying again")
+                failing = True
+            except Exception:
+                logger.exception("Publishing failed; trying again")
+
+    def _catch_up(self) -> None:
+        while not self._stopped:
+            entries = self._store.entries(self._registry.position, MAX_ID, self._batch_events, BATCH_BYTES)
+            if not entries:
+                return
+            self._registry.publish(entries)
