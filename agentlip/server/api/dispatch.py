@@ -1,0 +1,197 @@
+"""From a request to a handler and back: rate limit, token, body, answer, headers, log line.
+
+Each URL is one Flask rule for all methods, so that a wrong method and an unknown path are answered
+here, as JSON, also inside a host application whose error pages stay its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response, current_app, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from ...errors import (
+    AgentlipError,
+    InternalError,
+    InvalidInput,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    RateLimited,
+    ShuttingDown,
+    UnsupportedMediaType,
+)
+from .. import auth, limits
+from ..state import PROTOCOL_VERSION, HubState
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+# 65,536 bytes of content grow at most sixfold when escaped; the rest is room for the other fields.
+BODY_BYTES = 512 * 1024
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HEADERS = {
+    "X-Protocol-Version": PROTOCOL_VERSION,
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+}
+
+logger = logging.getLogger("agentlip.request")
+
+
+class Call:
+    """One request on its way through the API. `event_ids` is what it appended, for the log."""
+
+    def __init__(self, state: HubState) -> None:
+        self.state = state
+        self.started = time.perf_counter()
+        self.method = request.method
+        self.path = request.path
+        given = request.headers.get("X-Request-ID", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        self.headers: dict[str, str] = {}
+        self.body: dict[str, Any] = {}
+        self.event_ids: list[int] = []
+
+
+Handler = Callable[..., tuple[int, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method of a URL: its handler `(call, **path parameters) -> (status, JSON)` and who may call it.
+
+    `access` is `open` (nobody is asked, nothing is counted), `read` or `write`; `max_body` is in bytes.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    access: str
+    max_body: int = BODY_BYTES
+    body_optional: bool = False
+
+
+def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> None:
+    """One rule per URL, and one for everything else below /api/v1."""
+    urls: dict[str, dict[str, Endpoint]] = {}
+    for table in tables:
+        for endpoint in table:
+            urls.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    for path, methods in urls.items():
+        name = re.sub(r"\W+", "_", path).strip("_")
+        bp.add_url_rule(path, name, _view(methods), methods=METHODS, provide_automatic_options=False)
+    unknown = _view({})
+    for path in ("/api/v1/", "/api/v1/<path:rest>"):
+        bp.add_url_rule(path, "unknown", unknown, methods=METHODS, provide_automatic_options=False)
+
+
+def _view(methods: Mapping[str, Endpoint]) -> Callable[..., Response]:
+    def view(**params: str) -> Response:
+        call = Call(current_app.extensions["agentlip"])
+        try:
+            if not methods:
+                raise NotFound()
+            endpoint = methods.get("GET" if call.method == "HEAD" else call.method)
+            if endpoint is None:
+                allowed = {"HEAD", *methods} if "GET" in methods else set(methods)
+                raise MethodNotAllowed(", ".join(sorted(allowed)))
+            _admit(call, endpoint)
+            status, payload = endpoint.handler(call, **params)
+            return _answer(call, status, orjson.dumps(payload))
+        except AgentlipError as error:
+            return answer_error(call, error)
+        except HTTPException:
+            return answer_error(call, InvalidInput())
+        except Exception as error:
+            logger.error("A request failed", exc_info=error)
+            return answer_error(call, InternalError())
+
+    return view
+
+
+def _admit(call: Call, endpoint: Endpoint) -> None:
+    """Rate limit, shutdown, token and body, in this order. Raises AgentlipError."""
+    if endpoint.access == "open":
+        return
+    state = call.state
+    if state.limiter is not None:
+        call.headers.update(state.limiter.take(request.remote_addr or ""))
+    if endpoint.access == "write":
+        if state.draining:
+            raise ShuttingDown()
+        auth.check_token(state.token, request.headers.get("Authorization"))
+    elif not state.settings.public_reads:
+        auth.check_token(state.token, request.headers.get("Authorization"))
+    if endpoint.method != "GET":
+        call.body = _read_body(endpoint)
+
+
+def _read_body(endpoint: Endpoint) -> dict[str, Any]:
+    if endpoint.body_optional and not request.content_length and "HTTP_TRANSFER_ENCODING" not in request.environ:
+        return {}
+    if request.mimetype != "application/json":
+        raise UnsupportedMediaType()
+    if request.content_length is not None and request.content_length > endpoint.max_body:
+        raise PayloadTooLarge()
+    request.max_content_length = endpoint.max_body
+    try:
+        raw = request.stream.read(endpoint.max_body + 1)
+    except RequestEntityTooLarge:
+        raise PayloadTooLarge() from None
+    except OSError:
+        raise InvalidInput("The body could not be read") from None
+    if len(raw) > endpoint.max_body:
+        raise PayloadTooLarge()
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise InvalidInput("The body is not valid JSON") from None
+    if not isinstance(body, dict):
+        raise InvalidInput("The body must be a JSON object")
+    return body
+
+
+def answer_error(call: Call, error: AgentlipError) -> Response:
+    """The error as JSON; a NotFound is no failure of ours and is logged as any other answer."""
+    call.headers.update(error.headers)
+    if isinstance(error, RateLimited):
+        call.headers.update(limits.headers(error.details["limit"], 0))
+    payload: dict[str, Any] = {"error": error.message, "code": error.code}
+    if error.details:
+        payload["details"] = error.details
+    return _answer(call, error.status, orjson.dumps(payload))
+
+
+def _answer(call: Call, status: int, body: bytes) -> Response:
+    response = Response(body, status=status, mimetype="application/json")
+    headers = response.headers
+    headers["X-Request-ID"] = call.request_id
+    for table in (_HEADERS, call.headers):
+        for name, value in table.items():
+            headers[name] = value
+    if logger.isEnabledFor(logging.INFO):
+        logger.info("request", extra={"fields": _log_fields(call, status)})
+    return response
+
+
+def _log_fields(call: Call, status: int) -> dict[str, Any]:
+    return {
+        "method": call.method,
+        "path": call.path,
+        "status": status,
+        "duration_ms": round(1000 * (time.perf_counter() - call.started), 2),
+        "request_id": call.request_id,
+        "instance_id": call.state.instance_id,
+        "event_ids": call.event_ids,
+    }

@@ -1,0 +1,42 @@
+"""The event log over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import request
+
+from ...errors import InvalidInput
+from ...model import Event
+from . import fields
+from .dispatch import Call, Endpoint
+
+
+def list_events(call: Call) -> tuple[int, dict[str, Any]]:
+    tail = request.args.get("tail") is not None
+    if tail and request.args.get("after") is not None:
+        raise InvalidInput("after and tail exclude each other")
+    after = fields.number("after", 0, 0)
+    limit = fields.number("limit", 100, 1, cap=fields.MAX_PAGE)
+    if tail:
+        limit = fields.number("tail", 0, 1, fields.MAX_PAGE)
+    head = call.state.store.latest()
+    events = call.state.store.events(
+        after, head, limit, tail, request.args.getlist("channel_id"), request.args.getlist("topic_id")
+    )
+    return 200, {"replay_until": head, "events": [_row(event) for event in events]}
+
+
+def _row(event: Event) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "ts": event.ts,
+        "name": event.name,
+        "data_json": orjson.Fragment(event.data_json),
+        "scope": event.scope._asdict(),
+        "entity": event.entity._asdict(),
+    }
+
+
+ENDPOINTS = (Endpoint("GET", "/api/v1/events", list_events, "read"),)

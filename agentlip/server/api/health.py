@@ -1,0 +1,32 @@
+"""Is the hub there, and which one is it."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from .dispatch import Call, Endpoint
+
+
+def health(call: Call) -> tuple[int, dict[str, Any]]:
+    identity = call.state.identity()
+    return 200, {
+        "status": "ok",
+        **identity,
+        "pid": os.getpid(),
+        "uptime_seconds": round(time.time() - call.state.started_at, 3),
+    }
+
+
+def ping(call: Call) -> tuple[int, dict[str, Any]]:
+    answer: dict[str, Any] = {"pong": True, "instance_id": call.state.instance_id}
+    if "echo" in call.body:
+        answer["echo"] = call.body["echo"]
+    return 200, answer
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/health", health, "open"),
+    Endpoint("POST", "/api/v1/_ping", ping, "write", body_optional=True),
+)

@@ -1,0 +1,155 @@
+"""The flask-sock route `/ws`: refuse before the handshake, take the socket, run the session.
+
+flask-sock answers 101 before it calls a view, and it gives its options to every route of an
+application; a host's own WebSocket routes must keep their behaviour.  So our route has a `Sock`
+of its own, which checks first, starts no reader thread, and runs the session while the server
+iterates the response: by then Flask's request context is gone and holds no memory.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, current_app, request
+from flask_sock import Sock
+
+from ..errors import AgentlipError, InvalidInput, ServiceUnavailable, ShuttingDown, UpgradeRequired
+from ..hub.session import Session
+from . import auth
+from .api.dispatch import METHODS, Call, answer_error
+from .state import HubState
+from .transport import SocketTransport, handshake, origin_host
+
+logger = logging.getLogger("agentlip.ws")
+
+
+class HubSock(Sock):  # type: ignore[misc]
+    """flask-sock, with a gate before the handshake and the session run outside the request context."""
+
+    def route(self, path: str, bp: Blueprint, **kwargs: Any) -> Callable[[Callable[..., Any]], None]:
+        """Register `view(state, sock, release) -> iterator` for WebSocket requests to `path`."""
+
+        def decorator(view: Callable[..., Any]) -> None:
+            def websocket_route() -> Response:
+                call = Call(current_app.extensions["agentlip"])
+                try:
+                    _check(call.state)
+                    return _accept(call, view)
+                except AgentlipError as error:
+                    return answer_error(call, error)
+
+            bp.add_url_rule(path, "ws", websocket_route, websocket=True, **kwargs)
+
+        return decorator
+
+
+sock = HubSock()
+
+
+def register(bp: Blueprint) -> None:
+    """Add the WebSocket route, and the plain one that explains what is missing."""
+    sock.route("/ws", bp=bp)(run_session)
+    bp.add_url_rule("/ws", "ws_plain", _plain, methods=METHODS)
+
+
+def _plain() -> Response:
+    call = Call(current_app.extensions["agentlip"])
+    try:
+        _check(call.state)
+    except AgentlipError as error:
+        return answer_error(call, error)
+    return answer_error(call, UpgradeRequired())
+
+
+def _check(state: HubState) -> None:
+    """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
+    auth.check_token(state.token, request.headers.get("Authorization"), request.args.get("token"))
+    auth.check_origin(state.settings, request.headers.get("Origin"), origin_host(request.environ))
+    if "websocket" not in request.headers.get("Upgrade", "").lower():
+        raise UpgradeRequired()
+    if "upgrade" not in request.headers.get("Connection", "").lower():
+        raise InvalidInput("The Connection header must say Upgrade")
+    if request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        raise UpgradeRequired("Only WebSocket version 13 is spoken here")
+    try:
+        key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != 16:
+        raise InvalidInput("Sec-WebSocket-Key must be 16 bytes in base 64")
+    if not request.headers.get("Host"):
+        raise InvalidInput("The Host header is missing")
+    if state.draining:
+        raise ShuttingDown()
+
+
+def _accept(call: Call, view: Callable[..., Any]) -> Response:
+    """Take a connection slot, answer 101, and leave the rest to the response's iteration."""
+    hub = call.state.hub
+    if not hub.reserve():
+        raise ServiceUnavailable("connection limit")
+    try:
+        taken, mode = handshake(request.environ)
+    except Exception as error:
+        hub.release()
+        raise InvalidInput("The WebSocket handshake failed") from error
+    return _SessionResponse(lambda: view(call, taken), mode)
+
+
+class _SessionResponse(Response):
+    """A response whose iteration is the session; each server is then told in its own way that all is said."""
+
+    def __init__(self, run: Callable[[], None], mode: str) -> None:
+        super().__init__(status=101)
+        self._run = run
+        self._mode = mode
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return _Iteration(self._run, self._mode)
+
+
+class _Iteration:
+    def __init__(self, run: Callable[[], None], mode: str) -> None:
+        self._run = run
+        self._mode = mode
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._run()
+        if self._mode == "gunicorn":
+            raise StopIteration  # gunicorn's own sign for: nothing to write, close the connection
+        if self._mode == "werkzeug":
+            raise ConnectionError("the WebSocket is over")  # Werkzeug then writes no response of its own
+        return iter(())
+
+
+def run_session(call: Call, taken: Any) -> None:
+    """Run one WebSocket to its end. Never raises: the server would write an error page into the stream."""
+    hub = call.state.hub
+    session: Session | None = None
+    started = time.monotonic()
+    try:
+        transport = SocketTransport(taken, call.state.settings)
+        session = hub.open(transport)
+        _log(call, "connect", {})
+        transport.run(session)
+    except Exception:
+        logger.exception("A WebSocket failed")
+    finally:
+        if session is not None:
+            hub.leave(session)
+        hub.release()
+        taken.close()
+        closed = session.closed_with if session is not None else None
+        code = closed.code if closed is not None else 1006
+        _log(call, "disconnect", {"code": code, "duration_ms": round(1000 * (time.monotonic() - started), 1)})
+
+
+def _log(call: Call, event: str, fields: dict[str, Any]) -> None:
+    if logger.isEnabledFor(logging.INFO):
+        line = {"event": event, "path": call.path, "request_id": call.request_id, "instance_id": call.state.instance_id}
+        logger.info(event, extra={"fields": line | fields})
