@@ -34,35 +34,6 @@ def native_lock() -> threading.Lock:
     return lock
 
 
-class NativeCondition:
-    """A condition variable for one waiting native thread; notify, while entered, from anywhere.
-
-    A notification that comes while nobody waits is kept, so a wait may return at once for nothing.
-    """
-
-    def __init__(self) -> None:
-        self._mutex = native_lock()
-        self._signal = native_lock()
-        self._signal.acquire()
-
-    def __enter__(self) -> None:
-        self._mutex.acquire()
-
-    def __exit__(self, *exc: object) -> None:
-        self._mutex.release()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self._mutex.release()
-        try:
-            return self._signal.acquire(timeout=-1 if timeout is None else timeout)
-        finally:
-            self._mutex.acquire()
-
-    def notify(self) -> None:
-        if self._signal.locked():
-            self._signal.release()
-
-
 def native_local() -> Any:
     """Storage per OS thread: all greenlets of a thread share it."""
     return _native("_thread", "_local")()
@@ -72,16 +43,6 @@ def native_socket(sock: socket.socket) -> socket.socket:
     """A second handle of the same descriptor whose calls go straight to the kernel; `detach` it, never close."""
     handle: socket.socket = _native("socket", "socket")(fileno=sock.fileno())
     return handle
-
-
-def start_native_thread(function: Callable[[], None]) -> None:
-    """Run `function` on an OS thread of its own, outside any event loop."""
-    _native("_thread", "start_new_thread")(function, ())
-
-
-def native_sleep(seconds: float) -> None:
-    """Sleep the OS thread itself; on an event loop's thread everything else waits too."""
-    _native("time", "sleep")(seconds)
 
 
 def spawn(function: Callable[..., None], *args: Any) -> None:
@@ -115,6 +76,9 @@ class Reply(Protocol):
     def wait(self) -> None:
         """Block the calling greenlet or thread until delivered."""
 
+    def wait_for_thread(self) -> None:
+        """The same, when a native thread delivers and nothing else may keep the event loop busy."""
+
 
 def new_wakeup() -> Wakeup:
     """Call it on the thread (under gevent: the event loop's thread) that will wait."""
@@ -139,8 +103,52 @@ def deliver(replies: Sequence[Reply]) -> None:
         group[0].hub.loop.run_callback_threadsafe(_switch_all, group)
 
 
+class Offload:
+    """A native thread that runs one call at a time for a caller that waits without holding up others."""
+
+    def __init__(self) -> None:
+        self._go = native_lock()
+        self._go.acquire()
+        self._call: Callable[[], Any] | None = None
+        self._reply: Reply
+        self._error: BaseException | None = None
+        self._running = False
+
+    def run(self, call: Callable[[], Any]) -> None:
+        """Run `call` on the thread and wait for its end; raises what it raised. One caller at a time."""
+        if not self._running:
+            self._running = True
+            _native("_thread", "start_new_thread")(self._loop, ())
+        self._call, self._error, self._reply = call, None, new_reply()
+        self._go.release()
+        self._reply.wait_for_thread()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """End the thread; no call may be running."""
+        if self._running:
+            self._running = False
+            self._call = None
+            self._go.release()
+
+    def _loop(self) -> None:
+        while True:
+            self._go.acquire()
+            if self._call is None:
+                return
+            try:
+                self._call()
+            except BaseException as error:
+                self._error = error
+            deliver([self._reply])
+
+
 class _ThreadReply:
     __slots__ = ("lock",)
+
+    def wait_for_thread(self) -> None:
+        self.wait()
 
     def __init__(self) -> None:
         self.lock = native_lock()
@@ -174,6 +182,16 @@ class _GeventReply:
 
     def wait(self) -> None:
         self.waiter.get()
+
+    def wait_for_thread(self) -> None:
+        """Wait with a started watcher: gevent takes a loop that waits for nothing of its own for a deadlock."""
+        with self.hub.loop.async_() as watcher:
+            watcher.start(_nothing)
+            self.waiter.get()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _switch_all(replies: list[_GeventReply]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,15 @@ def _optional_word(value: Any) -> str | None:
     """None stays None (not configured); the empty string is kept: it means "explicitly none"."""
     if value is None:
         return None
-    text = str(value)
-    if not re.fullmatch(r"[\x21-\x7e]*", text):
+    if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]*", value):
         raise ValueError("must be visible ASCII characters without spaces")
-    return text
+    return value
 
 
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
         text = str(value).strip()
-        if isinstance(value, bool) or not re.fullmatch(r"\d{1,18}", text) or not low <= int(text) <= high:
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
             raise ValueError(f"must be a whole number from {low} to {high}")
         return int(text)
 
@@ -58,7 +57,7 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
 def _seconds(value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = 0.0
     if isinstance(value, bool) or not 0.01 <= number <= 86400:
         raise ValueError("must be seconds, from 0.01 to 86400")
@@ -108,7 +107,10 @@ def _patterns(value: Any) -> tuple[re.Pattern[str], ...]:
 
 
 def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser().absolute()
+    try:
+        return Path(_text(value)).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("must be a path; its home folder is unknown") from None
 
 
 SETTINGS: tuple[Setting, ...] = (
@@ -158,7 +160,7 @@ class Settings:
     """The parsed settings; field names are the table's names in lower case."""
 
     db: Path
-    auth_token: str | None
+    auth_token: str | None = field(repr=False)
     host: str
     port: int
     workers: int
@@ -190,7 +192,7 @@ class Settings:
             if raw == "" and setting.name != "AUTH_TOKEN":
                 raw = setting.default
             if config is not None and key in config:
-                raw = config[key]
+                raw = setting.default if config[key] is None else config[key]
             try:
                 values[setting.name.lower()] = setting.parse(raw)
             except ValueError as error:

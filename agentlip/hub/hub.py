@@ -11,6 +11,7 @@ from .. import concurrency, wire
 from ..config import Settings
 from ..model import Event
 from ..store.store import Store
+from .pages import Pages
 from .registry import Registry
 from .session import Session, Transport
 from .tailer import Tailer
@@ -28,6 +29,7 @@ class Hub:
         self.instance_id = instance_id
         self.draining = False
         self.registry = Registry(store.latest())
+        self.pages = Pages(store, settings.queue_events)
         self._tailer = Tailer(store, self.registry, settings.queue_events)
         self._open: set[Session] = set()  # counted: not yet closed
         self._present: set[Session] = set()  # until the reader has ended

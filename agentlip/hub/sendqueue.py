@@ -11,10 +11,14 @@ held only over non-blocking writes.  Refusals are verdicts, not exceptions.
 from __future__ import annotations
 
 import enum
+import socket
 from collections import deque
 from collections.abc import Callable
 
 from .. import concurrency, wire
+
+
+_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class Verdict(enum.Enum):
@@ -26,14 +30,14 @@ class Verdict(enum.Enum):
 
 
 class SendQueue:
-    """`write` sends what it can without blocking and returns the number of bytes; it raises OSError when broken."""
+    """`write` sends what it can and returns the number of bytes; BlockingIOError: none now, other OSError: broken."""
 
     __slots__ = (
         "_bytes", "_closed", "_control", "_events", "_flushing", "_items", "_lock", "_max_bytes", "_max_events",
         "_offset", "_write", "error",
     )  # fmt: skip
 
-    def __init__(self, write: Callable[[bytes | memoryview], int], max_events: int, max_bytes: int) -> None:
+    def __init__(self, write: Callable[[bytes | memoryview, int], int], max_events: int, max_bytes: int) -> None:
         self._write = write
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -79,7 +83,9 @@ class SendQueue:
                 assert self._items is not None
                 blob, events = self._items[0]
                 try:
-                    sent = self._write(memoryview(blob)[self._offset :])
+                    sent = self._write(memoryview(blob)[self._offset :], _FLAGS)
+                except BlockingIOError:
+                    return Verdict.QUEUED
                 except OSError as error:
                     return self._broken(error)
                 self._offset += sent
@@ -130,11 +136,13 @@ class SendQueue:
 
     def _send_or_queue(self, blob: bytes, events: int) -> Verdict:
         try:
-            sent = self._write(blob)
+            sent = self._write(blob, _FLAGS)
+            if sent == len(blob):
+                return Verdict.SENT
+        except BlockingIOError:
+            sent = 0
         except OSError as error:
             return self._broken(error)
-        if sent == len(blob):
-            return Verdict.SENT
         self._append(blob, events)
         self._offset = sent
         self._bytes -= sent
@@ -166,5 +174,5 @@ class SendQueue:
         return Verdict.CLOSED
 
 
-def _refuse(_data: bytes | memoryview) -> int:
+def _refuse(_data: bytes | memoryview, _flags: int) -> int:
     raise BrokenPipeError

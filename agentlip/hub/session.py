@@ -16,17 +16,17 @@ from __future__ import annotations
 import enum
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from .. import concurrency, wire
+from .pages import PAGE_EVENTS
 from .sendqueue import Verdict
 from .subscription import Subscription
 
 if TYPE_CHECKING:
     from .hub import Hub
 
-PAGE_EVENTS = 500
-PAGE_BYTES = 256 * 1024
 _EVERYTHING = Subscription(None, None)
 
 logger = logging.getLogger("agentlip.hub")
@@ -44,7 +44,12 @@ class Transport(Protocol):
 
     last_inbound: float  # time.monotonic() of the last byte received
 
-    def send(self, blob: bytes, events: int) -> Verdict: ...
+    @property
+    def offer(self) -> Callable[[bytes, int], Verdict]:
+        """The send queue's `offer`."""
+
+    def settle(self, verdict: Verdict) -> None:
+        """Act on a verdict of `offer` that is neither SENT nor OVERFLOW."""
 
     def ping(self) -> None: ...
 
@@ -65,6 +70,7 @@ class Session:
         "__weakref__",
         "_hub",
         "_next_ping",
+        "_offer",
         "closed_with",
         "cursor",
         "opened",
@@ -76,6 +82,7 @@ class Session:
     def __init__(self, hub: Hub, transport: Transport) -> None:
         self._hub = hub
         self.transport = transport
+        self._offer = transport.offer
         self.state = State.HELLO
         self.subscription = _EVERYTHING
         self.cursor = 0
@@ -109,12 +116,12 @@ class Session:
         self.cursor = int(min(hello.after_event_id, head))
         self.state = State.REPLAY
         answer = wire.hello_ok(head, self._hub.instance_id, self._hub.store.db_id, oldest, reason)
-        verdict = self.transport.send(answer, 0)
+        sent = self._send(answer, 0)
         if head > self._hub.registry.position:
             self._hub.wake()
-        if verdict is Verdict.SENT and head - self.cursor > PAGE_EVENTS:
+        if sent and head - self.cursor > PAGE_EVENTS:
             concurrency.spawn(self.on_drained)  # a long replay must not keep the reader from reading
-        elif verdict is Verdict.SENT:
+        elif sent:
             self.on_drained()
 
     def on_drained(self) -> None:
@@ -138,21 +145,28 @@ class Session:
                 return False
             self.state = State.CLOSED if self.is_closed else State.REPLAY
             return True
-        limit = min(PAGE_EVENTS, hub.settings.queue_events)
-        page = hub.store.entries(self.cursor, until, limit, PAGE_BYTES, wanted.channels, wanted.topics)
-        self.cursor = page[-1].event_id if page else until
-        return not page or self.send(b"".join(entry.frame for entry in page), len(page)) is Verdict.SENT
+        page = hub.pages.next(self.cursor, until, wanted)
+        self.cursor = page.last_id
+        return not page.events or self._send(page.blob, page.events)
 
     def deliver(self, blob: bytes, events: int) -> None:
         """The registry's call: frames of live events, in order."""
-        self.send(blob, events)
+        verdict = self._offer(blob, events)
+        if verdict is not Verdict.SENT:
+            self._settle(verdict)
 
-    def send(self, blob: bytes, events: int) -> Verdict:
-        """Offer frames to the send queue; a full one closes this session and nobody else waits."""
-        verdict = self.transport.send(blob, events)
+    def _send(self, blob: bytes, events: int) -> bool:
+        """Offer frames; True when they are all with the kernel and more may follow at once."""
+        verdict = self._offer(blob, events)
+        if verdict is not Verdict.SENT:
+            self._settle(verdict)
+        return verdict is Verdict.SENT
+
+    def _settle(self, verdict: Verdict) -> None:
         if verdict is Verdict.OVERFLOW:
-            self.close(wire.BACKPRESSURE)
-        return verdict
+            self.close(wire.BACKPRESSURE)  # nobody else waits for a slow consumer
+        else:
+            self.transport.settle(verdict)
 
     def _replay_failed(self) -> None:
         logger.exception("A replay failed")

@@ -6,7 +6,7 @@ import os
 
 from flask import Blueprint, Flask
 
-from ..config import PREFIX, SETTINGS, Settings
+from ..config import Settings
 from . import api, logs, ws
 from .state import HubState
 
@@ -26,9 +26,6 @@ class Agentlip:
     def init_app(self, app: Flask, url_prefix: str | None = None) -> None:
         """Read the settings (raises ConfigError) and register the routes; files are opened on first use."""
         settings = Settings.load(os.environ, app.config)
-        for setting in SETTINGS:
-            if setting.name != "AUTH_TOKEN":
-                app.config.setdefault(PREFIX + setting.name, getattr(settings, setting.name.lower()))
         logs.redact_server_logs()
         app.extensions["agentlip"] = HubState(settings)
         blueprint = Blueprint("agentlip", __name__)

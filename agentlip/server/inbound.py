@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import cast
 
 from wsproto.frame_protocol import CloseReason, FrameProtocol, Opcode, ParseFailed
 
@@ -48,7 +49,7 @@ class Inbound:
         try:
             for frame in self._protocol.received_frames():
                 if frame.opcode is Opcode.CLOSE:
-                    code, reason = frame.payload
+                    code, reason = cast(tuple[int, str], frame.payload)
                     yield wire.CLOSE, wire.Close(int(code), str(reason))
                 elif not self._ignoring:
                     if frame.opcode in (Opcode.PING, Opcode.PONG):

@@ -86,7 +86,13 @@ def _drain_at_end(worker: Any) -> None:
 
 
 def worker_int(worker: Any) -> None:
-    """SIGINT or SIGQUIT: gunicorn ends the worker right after this returns."""
+    """SIGINT or SIGQUIT: gunicorn ends the worker right after this returns.
+
+    Ctrl-C brings both, the terminal's and the master's; only the first may end the process.
+    """
+    if getattr(worker, "agentlip_ending", False):
+        time.sleep(60)
+    worker.agentlip_ending = True
     _shut_down(worker, _DRAIN_SECONDS)
 
 

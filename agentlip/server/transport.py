@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -31,7 +31,6 @@ RECEIVE_BYTES = 16 * 1024
 CLOSE_SECONDS = 2.0
 # A slow consumer may still be reading what the kernel holds; the Close frame waits behind it.
 BACKPRESSURE_CLOSE_SECONDS = 10.0
-_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 class _NoThread:
@@ -63,7 +62,8 @@ class SocketTransport:
     def __init__(self, sock: socket.socket, settings: Settings) -> None:
         self._sock = sock
         self._native = concurrency.native_socket(sock)
-        self._queue = SendQueue(self._write, settings.queue_events, settings.queue_bytes)
+        self._queue = SendQueue(self._native.send, settings.queue_events, settings.queue_bytes)
+        self.offer: Callable[[bytes, int], Verdict] = self._queue.offer
         self._send_timeout = settings.send_timeout
         self._deadline: float | None = None
         self._flushing = False
@@ -98,7 +98,7 @@ class SocketTransport:
                         self.close(payload)
                     return False
                 if kind == wire.PING:
-                    self._after(self._queue.control(wire.frame(wire.PONG, payload)))  # type: ignore[arg-type]
+                    self.settle(self._queue.control(wire.frame(wire.PONG, payload)))  # type: ignore[arg-type]
                 elif kind != wire.PONG:
                     session.on_message(payload)
         except Violation as violation:
@@ -116,14 +116,8 @@ class SocketTransport:
             time.sleep(0.001)
         self._native.detach()
 
-    def send(self, blob: bytes, events: int) -> Verdict:
-        verdict = self._queue.offer(blob, events)
-        if verdict is not Verdict.SENT:
-            self._after(verdict)
-        return verdict
-
     def ping(self) -> None:
-        self._after(self._queue.control(wire.frame(wire.PING, b"")))
+        self.settle(self._queue.control(wire.frame(wire.PING, b"")))
 
     def close(self, close: wire.Close) -> None:
         patience = BACKPRESSURE_CLOSE_SECONDS if close == wire.BACKPRESSURE else CLOSE_SECONDS
@@ -132,7 +126,7 @@ class SocketTransport:
         if verdict is Verdict.SENT:
             self._half_close()
         else:
-            self._after(verdict)
+            self.settle(verdict)
 
     def kill(self) -> None:
         if not self._queue.is_empty:
@@ -143,13 +137,8 @@ class SocketTransport:
     def overdue(self, now: float) -> bool:
         return self._deadline is None or now > self._deadline
 
-    def _write(self, data: bytes | memoryview) -> int:
-        try:
-            return self._native.send(data, _FLAGS)
-        except (BlockingIOError, InterruptedError):
-            return 0
-
-    def _after(self, verdict: Verdict) -> None:
+    def settle(self, verdict: Verdict) -> None:
+        """Act on a verdict of the queue: start the flusher, or give up a broken socket."""
         if verdict is Verdict.STALLED:
             self._flushing = True
             concurrency.spawn(self._flush)
@@ -163,7 +152,7 @@ class SocketTransport:
             self._session.end(wire.SEND_FAILED)
         if not isinstance(error, ConnectionError):
             with suppress(OSError):
-                self._native.send(wire.close_frame(wire.SEND_FAILED), _FLAGS)
+                self._native.send(wire.close_frame(wire.SEND_FAILED), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         self.kill()
 
     def _flush(self) -> None:
@@ -172,7 +161,7 @@ class SocketTransport:
             while self._wait_writable():
                 verdict = self._queue.flush()
                 if verdict is Verdict.CLOSED:
-                    self._after(verdict)
+                    self.settle(verdict)
                     break
                 if verdict is Verdict.SENT:
                     if self._deadline is not None:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from .. import concurrency
 from ..errors import AgentlipError, InternalError, ServiceUnavailable, StorageError
 from . import schema
 
+_OPEN_SECONDS = 2.0
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "database busy",
     sqlite3.SQLITE_LOCKED: "database busy",
@@ -66,22 +67,24 @@ class Database:
             raise StorageError(f"can not open {self.path}: {error.strerror}") from None
         except sqlite3.Error as error:
             raise StorageError(f"can not use {self.path}: {error}") from None
+        except ServiceUnavailable:
+            raise StorageError(f"can not use {self.path}: another process holds its lock") from None
 
     def _set_up(self, deadline: float) -> str:
         while True:
-            connection = self.connect()
             try:
-                schema.migrate(connection, self.path, time.time_ns() // 1_000_000)
-                row = connection.execute("SELECT value FROM meta WHERE key = 'db_id'").fetchone()
+                with closing(sqlite3.connect(self.path, timeout=0, isolation_level=None)) as untouched:
+                    schema.check(untouched, self.path)
+                with closing(self.connect()) as connection:
+                    schema.migrate(connection, self.path, time.time_ns() // 1_000_000)
+                    row = connection.execute("SELECT value FROM meta WHERE key = 'db_id'").fetchone()
                 if row is None:
                     raise StorageError(f"{self.path} has no db_id in its meta table")
                 return str(row[0])
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
-            finally:
-                connection.close()
-            concurrency.native_sleep(0.01)
+            time.sleep(0.01)
 
     def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
         """A new connection in autocommit mode; the caller closes it."""
@@ -93,6 +96,7 @@ class Database:
                 connection.execute("PRAGMA journal_mode = WAL").fetchone()
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA temp_store = MEMORY")  # statement journals: no temporary files
             if read_only:
                 connection.execute("PRAGMA query_only = ON")
         except BaseException:
@@ -109,10 +113,21 @@ class Database:
         try:
             connection: sqlite3.Connection | None = getattr(self._local, "reader", None)
             if connection is None:
-                connection = self._local.reader = self.connect(read_only=True)
+                connection = self._local.reader = self._first_reader()
             yield connection
         except sqlite3.Error as error:
             raise public_error(error) from error
+
+    def _first_reader(self) -> sqlite3.Connection:
+        """A reader, retried while another program closes its last connection, which locks the file for a moment."""
+        deadline = time.monotonic() + _OPEN_SECONDS
+        while True:
+            try:
+                return self.connect(read_only=True)
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.002)
 
     @contextmanager
     def locked(self, deadline: float) -> Iterator[None]:
@@ -130,7 +145,7 @@ class Database:
                 except BlockingIOError:
                     if time.monotonic() >= deadline:
                         raise ServiceUnavailable("database busy") from None
-                    concurrency.native_sleep(0.0005)
+                    time.sleep(0.0005)
             yield
         finally:
             os.close(handle)

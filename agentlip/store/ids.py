@@ -12,6 +12,7 @@ import secrets
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _TIME_WIDTH = 8
 _BODY_WIDTH = 20
+_MAX_BODY = 60  # of 64 characters, "msg_" takes four
 
 
 def base36(number: int) -> str:
@@ -39,4 +40,4 @@ def _successor(body: str) -> str:
         larger = [digit for digit in _DIGITS if digit > body[position]]
         if larger:
             return body[:position] + larger[0] + "0" * (len(body) - position - 1)
-    return body + "0"
+    return body + "0" * max(1, min(_BODY_WIDTH, _MAX_BODY - len(body)))

@@ -7,8 +7,9 @@ by BEGIN IMMEDIATE), so `event_id > cursor` never misses a row and never sees on
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -27,6 +28,8 @@ _APPEND = (
 )
 _PAGE = f"SELECT {_COLUMNS} FROM events WHERE event_id > ? AND event_id <= ? ORDER BY event_id LIMIT ?"
 _BY_IDS = f"SELECT {_COLUMNS} FROM events WHERE event_id IN (SELECT value FROM json_each(?)) ORDER BY event_id"
+_IDS_FORWARD = "SELECT event_id FROM events WHERE event_id > ? AND event_id <= ? ORDER BY event_id LIMIT ?"
+_IDS_BACKWARD = _IDS_FORWARD.replace("LIMIT", "DESC LIMIT")
 _SCOPE_COLUMNS = ("scope_channel_id", "scope_topic_id", "scope_topic_id2")
 _FORWARD = {
     column: f"SELECT event_id FROM events WHERE {column} = ? AND event_id > ? AND event_id <= ? "
@@ -34,6 +37,8 @@ _FORWARD = {
     for column in _SCOPE_COLUMNS
 }
 _BACKWARD = {column: sql.replace("LIMIT", "DESC LIMIT") for column, sql in _FORWARD.items()}
+
+_Query = tuple[str, tuple[Any, ...]]
 
 MAX_ID = (1 << 63) - 1
 
@@ -86,13 +91,35 @@ def entries(
     both None: everything; else only events that touch one of them. An empty list means nothing is left.
     """
     if channels is None and topics is None:
-        cursor = connection.execute(_PAGE, (after, until, limit))
+        query: _Query = (_PAGE, (after, until, limit))
     else:
         ids = _matching(connection, after, until, limit, channels or (), topics or ())
-        cursor = connection.execute(_BY_IDS, (orjson.dumps(ids).decode(),))
+        query = (_BY_IDS, (orjson.dumps(ids).decode(),))
+    try:
+        return _frames(connection.execute(*query), max_bytes)
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+        with _any_bytes(connection):
+            return _frames(connection.execute(*query), max_bytes)
+
+
+@contextmanager
+def _any_bytes(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read text that some other program stored as invalid UTF-8 with replacement characters."""
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
+    try:
+        yield
+    finally:
+        connection.text_factory = str
+
+
+def _frames(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
     page, size = [], 0
     for event_id, ts, name, channel_id, topic_id, topic_id2, entity_type, entity_id, data_json in cursor:
         scope = Scope(channel_id, topic_id, topic_id2)
+        if "\0" in data_json:  # json_valid looks no further
+            data_json = "null"
         frame = wire.frame(wire.TEXT, wire.envelope(event_id, ts, name, scope, entity_type, entity_id, data_json))
         page.append(Entry(event_id, scope, frame))
         size += len(frame)
@@ -115,16 +142,20 @@ def events(
     if channels or topics:
         ids = _matching(connection, after, until, limit, channels, topics, tail)
     else:
-        direction = "DESC" if tail else "ASC"
-        ids = [
-            row[0]
-            for row in connection.execute(
-                f"SELECT event_id FROM events WHERE event_id > ? AND event_id <= ? ORDER BY event_id {direction} LIMIT ?",
-                (after, until, limit),
-            ).fetchall()
-        ]
-    rows = connection.execute(_BY_IDS, (orjson.dumps(ids).decode(),)).fetchall()
-    return [Event(row[0], row[1], row[2], Scope(*row[3:6]), Entity(*row[6:8]), row[8]) for row in rows]
+        sql = _IDS_BACKWARD if tail else _IDS_FORWARD
+        ids = [row[0] for row in connection.execute(sql, (after, until, limit)).fetchall()]
+    query = (_BY_IDS, (orjson.dumps(ids).decode(),))
+    try:
+        rows = connection.execute(*query).fetchall()
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error):
+            raise
+        with _any_bytes(connection):
+            rows = connection.execute(*query).fetchall()
+    return [
+        Event(row[0], row[1], row[2], Scope(*row[3:6]), Entity(*row[6:8]), "null" if "\0" in row[8] else row[8])
+        for row in rows
+    ]
 
 
 def _matching(
@@ -145,7 +176,10 @@ def _matching(
     found: set[int] = set()
     for column, wanted in zip(_SCOPE_COLUMNS, (channels, topics, topics), strict=True):
         for scope_id in wanted:
-            rows = connection.execute(statements[column], (scope_id, after, until, limit)).fetchall()
+            try:
+                rows = connection.execute(statements[column], (scope_id, after, until, limit)).fetchall()
+            except UnicodeEncodeError:
+                continue  # a lone surrogate: legal in JSON, but no stored id can hold one
             found.update(row[0] for row in rows)
             if len(found) > limit:
                 kept = sorted(found, reverse=tail)[:limit]

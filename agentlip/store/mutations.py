@@ -151,7 +151,7 @@ def delete_message(
 
 
 _MOVED = {
-    "one": "id = ?1",
+    "one": "topic_id = ?2 AND id = ?1",
     "later": "topic_id = ?2 AND id >= ?1",
     "all": "topic_id = ?2",
 }
@@ -216,7 +216,10 @@ def add_attachment(
     topic = queries.topic(transaction.connection, topic_id)
     if source_message_id is not None:
         queries.message(transaction.connection, source_message_id)
-    value_json = orjson.dumps(value).decode()
+    try:
+        value_json = orjson.dumps(value).decode()
+    except TypeError:
+        raise InvalidInput("value_json can not be written as JSON") from None
     if len(value_json) > MAX_VALUE_CHARS:
         raise PayloadTooLarge(f"value_json is over {MAX_VALUE_CHARS} characters")
     dedupe_key = value_json if dedupe_key is None else dedupe_key

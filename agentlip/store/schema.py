@@ -95,19 +95,6 @@ CREATE TRIGGER IF NOT EXISTS prevent_event_delete BEFORE DELETE ON events
   BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END;
 """
 
-# External content: the index holds no second copy of the text, so the triggers must name the old one.
-_SEARCH = """
-CREATE VIRTUAL TABLE messages_fts USING fts5(content_raw, content='messages', content_rowid='rowid');
-CREATE TRIGGER messages_fts_insert AFTER INSERT ON messages BEGIN
-  INSERT INTO messages_fts(rowid, content_raw) VALUES (new.rowid, new.content_raw);
-END;
-CREATE TRIGGER messages_fts_update AFTER UPDATE OF content_raw ON messages BEGIN
-  INSERT INTO messages_fts(messages_fts, rowid, content_raw) VALUES ('delete', old.rowid, old.content_raw);
-  INSERT INTO messages_fts(rowid, content_raw) VALUES (new.rowid, new.content_raw);
-END;
-INSERT INTO messages_fts(messages_fts) VALUES ('rebuild');
-"""
-
 # What the code needs to find, however the file was made.
 _COLUMNS = {
     "meta": "key value",
@@ -134,11 +121,6 @@ def _statements(script: str) -> list[str]:
 def _to_version_1(connection: sqlite3.Connection, now_ms: int) -> None:
     for statement in _statements(_TABLES):
         connection.execute(statement)
-    has_fts5 = connection.execute("SELECT 1 FROM pragma_module_list WHERE name = 'fts5'").fetchall()
-    has_index = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'messages_fts'").fetchall()
-    if has_fts5 and not has_index:
-        for statement in _statements(_SEARCH):
-            connection.execute(statement)
     connection.executemany(
         "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)",
         [("db_id", str(uuid.uuid4())), ("created_at", timestamp(now_ms))],
@@ -149,13 +131,37 @@ def _to_version_1(connection: sqlite3.Connection, now_ms: int) -> None:
 _MIGRATIONS = (_to_version_1,)
 
 
-def version_of(connection: sqlite3.Connection) -> int:
-    """The file's schema version; 0 for a file without one. Raises StorageError when it is no number."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'meta'").fetchall():
-        return 0
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise StorageError unless the file is empty or an Agentlip database this code can open; changes nothing."""
+    if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+        return
+    version = version_of(connection)
+    if version is None:
+        raise StorageError(f"{path} is not an Agentlip database: it has no schema version")
+    if version > SCHEMA_VERSION:
+        raise StorageError(
+            f"{path} has schema version {version}, newer than the {SCHEMA_VERSION} this release knows; "
+            "use a newer release of agentlip"
+        )
+    _check_columns(connection, path, set(_COLUMNS) if version == SCHEMA_VERSION else _tables(connection))
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()}
+
+
+def version_of(connection: sqlite3.Connection) -> int | None:
+    """The file's schema version; None for a file without one. Raises StorageError when it is no number."""
+    if not {"key", "value"} <= {row[1] for row in connection.execute("PRAGMA table_info(meta)").fetchall()}:
+        return None
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    if row is None:
+        return None
     try:
-        return int(row[0]) if row else 0
+        version = int(row[0])
+        if version < 0:
+            raise ValueError
+        return version
     except ValueError:
         raise StorageError(f"the database has the schema version {str(row[0])[:40]!r}, which is no number") from None
 
@@ -165,12 +171,8 @@ def migrate(connection: sqlite3.Connection, path: Path, now_ms: int) -> None:
 
     Raises StorageError when the file is newer than this code or is not an Agentlip database.
     """
-    version = version_of(connection)
-    if version > SCHEMA_VERSION:
-        raise StorageError(
-            f"{path} has schema version {version}, newer than the {SCHEMA_VERSION} this release knows; "
-            "use a newer release of agentlip"
-        )
+    check(connection, path)
+    version = version_of(connection) or 0
     if version < SCHEMA_VERSION:
         if connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
             _back_up(connection, path, version, now_ms)
@@ -178,7 +180,7 @@ def migrate(connection: sqlite3.Connection, path: Path, now_ms: int) -> None:
         try:
             for step in _MIGRATIONS[version:]:
                 step(connection, now_ms)
-            _check_columns(connection, path)
+            _check_columns(connection, path, set(_COLUMNS))
             connection.execute(
                 "INSERT INTO meta (key, value) VALUES ('schema_version', ?) "
                 "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -188,22 +190,21 @@ def migrate(connection: sqlite3.Connection, path: Path, now_ms: int) -> None:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-    _check_columns(connection, path)
 
 
-def _check_columns(connection: sqlite3.Connection, path: Path) -> None:
-    for table, columns in _COLUMNS.items():
+def _check_columns(connection: sqlite3.Connection, path: Path, tables: set[str]) -> None:
+    for table in sorted(tables & set(_COLUMNS)):
         present = {row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()}
-        missing = set(columns.split()) - present
+        missing = set(_COLUMNS[table].split()) - present
         if missing:
             raise StorageError(f"{path} is not an Agentlip database: table {table} lacks {', '.join(sorted(missing))}")
 
 
 def _back_up(connection: sqlite3.Connection, path: Path, version: int, now_ms: int) -> None:
     target = path.with_name(f"{path.name}.v{version}-{now_ms}.bak")
+    target.touch(mode=0o600)
     copy = sqlite3.connect(target)
     try:
         connection.backup(copy)
     finally:
         copy.close()
-    target.chmod(0o600)

@@ -29,9 +29,9 @@ class Store:
         self.db_id = self._database.prepare()
         self._writer = Writer(self._database, write_timeout, on_commit)
 
-    def write(self, command: Callable[..., T], *args: Any) -> T:
+    def write(self, command: Callable[..., T], *args: Any, heavy: bool = False) -> T:
         """Run a command of `mutations` with `args` in a write transaction; see Writer.submit."""
-        return self._writer.submit(lambda transaction: command(transaction, *args))
+        return self._writer.submit(lambda transaction: command(transaction, *args), heavy)
 
     def read(self, query: Callable[..., T], *args: Any) -> T:
         """Run a query of `queries` with `args` on this thread's connection."""

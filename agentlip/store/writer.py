@@ -1,9 +1,13 @@
-"""The single writer of a process: a native thread that commits waiting commands in groups.
+"""The single writer of a process: commits waiting commands in groups.
 
-Callers block only themselves (their greenlet or thread); the event loop never waits for the disk
-or for a lock.  Up to GROUP commands share one commit, each in a savepoint of its own: each is
-atomic and has its own result or error.  Nothing that can switch greenlets or call out (a socket,
-the hub) runs inside the transaction; `on_commit` rings afterwards, before callers get their answer.
+It is a greenlet under gevent, else a thread.  The statements run right there, without a switch:
+handing each of them to another thread would cost a fight for the interpreter lock per statement.
+Only what waits for the disk, the COMMIT, goes to a native thread, and meanwhile the event loop
+serves others.  Up to GROUP commands share a commit, yet each is atomic and has its own result or
+error: commands check before they write, so a refused one has nothing to undo; should one fail
+after it wrote, the group is run again with a savepoint for each (which costs 40 % more, so it is
+not the rule).  Nothing that can switch or call out (a socket, the hub)
+runs inside a command; `on_commit` rings after the commit, before callers get their answer.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from .ids import new_id
 
 GROUP = 256
 MAX_WAITING = 10_000
+_IDLE_SECONDS = 60.0
 _ID_TABLES = {"ch_": "channels", "topic_": "topics", "msg_": "messages", "att_": "topic_attachments"}
 
 T = TypeVar("T")
@@ -57,11 +62,12 @@ class Transaction:
 
 
 class _Job:
-    __slots__ = ("command", "deadline", "error", "reply", "result")
+    __slots__ = ("command", "deadline", "error", "heavy", "reply", "result")
 
-    def __init__(self, command: Callable[[Transaction], Any], deadline: float) -> None:
+    def __init__(self, command: Callable[[Transaction], Any], deadline: float, heavy: bool) -> None:
         self.command = command
         self.deadline = deadline
+        self.heavy = heavy
         self.reply = concurrency.new_reply()
         self.result: Any = None
         self.error: BaseException | None = None
@@ -71,33 +77,34 @@ class Writer:
     """Runs commands; `submit` may be called from any thread or greenlet."""
 
     def __init__(self, database: Database, timeout: float, on_commit: Callable[[], None]) -> None:
+        """Call it where the writer shall run: under gevent on the event loop's thread."""
         self._database = database
         self._timeout = timeout
         self._on_commit = on_commit
-        self._condition = concurrency.NativeCondition()
+        self._wakeup = concurrency.new_wakeup()
+        self._offload = concurrency.Offload()
+        self._lock = concurrency.native_lock()
         self._waiting: deque[_Job] = deque()
-        self._running = False
         self._stopped = False
         self._connection: sqlite3.Connection | None = None
+        concurrency.spawn(self._run)
 
-    def submit(self, command: Callable[[Transaction], T]) -> T:
+    def submit(self, command: Callable[[Transaction], T], heavy: bool = False) -> T:
         """Run `command` in a write transaction and return its result once it is committed.
 
         Blocks the calling greenlet or thread for at most about the write timeout. Raises what the
         command raised (then nothing of it was written), or ServiceUnavailable when the database
-        stays locked or the disk is full.
+        stays locked or the disk is full. A `heavy` command, one that touches many rows, runs on the
+        native thread as a whole.
         """
-        job = _Job(command, time.monotonic() + self._timeout)
-        with self._condition:
+        job = _Job(command, time.monotonic() + self._timeout, heavy)
+        with self._lock:
             if self._stopped:
                 raise ShuttingDown()
             if len(self._waiting) >= MAX_WAITING:
                 raise ServiceUnavailable("too many writes are waiting")
             self._waiting.append(job)
-            if not self._running:
-                self._running = True
-                concurrency.start_native_thread(self._run)
-            self._condition.notify()
+        self._wakeup.set()
         job.reply.wait()
         if job.error is not None:
             raise job.error
@@ -106,31 +113,32 @@ class Writer:
 
     def stop(self) -> None:
         """Refuse new commands; those already waiting are still committed."""
-        with self._condition:
+        with self._lock:
             self._stopped = True
-            self._condition.notify()
+        self._wakeup.set()
 
     def _run(self) -> None:
-        while True:
-            with self._condition:
-                while not self._waiting and not self._stopped:
-                    self._condition.wait()
-                if not self._waiting:
-                    self._running = False
-                    break
+        while not self._stopped or self._waiting:
+            if not self._waiting:
+                self._wakeup.wait(_IDLE_SECONDS)
+            with self._lock:
                 jobs = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
-            try:
-                settled = self._commit(jobs)
-            except BaseException:
-                logger.exception("The writer failed")
-                self._roll_back()
-                for job in jobs:
-                    job.result, job.error = None, InternalError()
-                settled = jobs
-            concurrency.deliver([job.reply for job in settled])
+            if jobs:
+                self._serve(jobs)
+        self._offload.stop()
         if self._connection is not None:
             self._connection.close()
-            self._connection = None
+
+    def _serve(self, jobs: list[_Job]) -> None:
+        try:
+            settled = self._commit(jobs)
+        except BaseException:
+            logger.exception("The writer failed")
+            self._roll_back()
+            for job in jobs:
+                job.result, job.error = None, InternalError()
+            settled = jobs
+        concurrency.deliver([job.reply for job in settled])
 
     def _commit(self, jobs: list[_Job]) -> list[_Job]:
         """Commit the group and return the jobs that are settled, each with a result or an error.
@@ -141,10 +149,11 @@ class Writer:
         try:
             with self._database.locked(min(job.deadline for job in jobs)):
                 connection = self._begin(min(job.deadline for job in jobs))
-                transaction = Transaction(connection)
-                for job in jobs:
-                    self._run_one(transaction, job)
-                connection.execute("COMMIT")
+                if any(job.heavy for job in jobs):
+                    self._offload.run(lambda: self._apply(connection, jobs))
+                else:
+                    self._apply(connection, jobs)
+                self._offload.run(lambda: connection.execute("COMMIT"))
         except (sqlite3.Error, ServiceUnavailable) as error:
             busy = isinstance(error, ServiceUnavailable) or is_busy(error)
             self._roll_back()
@@ -164,7 +173,7 @@ class Writer:
         settled = [job for job in jobs if job.deadline <= now]
         for job in jobs:
             job.result, job.error = None, failure if job.deadline <= now else None
-        with self._condition:
+        with self._lock:
             self._waiting.extendleft(job for job in reversed(jobs) if job.deadline > now)
         return settled
 
@@ -179,22 +188,42 @@ class Writer:
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
-            concurrency.native_sleep(0.001)
+            time.sleep(0.001)
+
+    def _apply(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        transaction = Transaction(connection)
+        for job in jobs:
+            changes = connection.total_changes
+            self._run_one(transaction, job)
+            if job.error is not None and connection.total_changes != changes:
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                self._apply_guarded(connection, jobs)
+                return
+
+    def _apply_guarded(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        transaction = Transaction(connection)
+        for job in jobs:
+            job.result = job.error = None
+            connection.execute("SAVEPOINT command")
+            self._run_one(transaction, job)
+            if job.error is not None:
+                connection.execute("ROLLBACK TO command")
+            connection.execute("RELEASE command")
 
     def _run_one(self, transaction: Transaction, job: _Job) -> None:
-        transaction.execute("SAVEPOINT command")
         try:
             job.result = job.command(transaction)
         except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError) as error:
             job.error = InternalError()
             logger.error("A write was refused by the database", exc_info=error)
-        except sqlite3.Error:
-            raise  # the whole group is lost: a full disk, for one, has rolled the transaction back
+        except sqlite3.OperationalError as error:
+            if isinstance(public_error(error), ServiceUnavailable) or not transaction.connection.in_transaction:
+                raise  # the whole group is lost: a full disk, for one, has rolled the transaction back
+            job.error = InternalError()
+            logger.error("A write could not be run", exc_info=error)
         except Exception as error:
             job.error = error
-        if job.error is not None:
-            transaction.execute("ROLLBACK TO command")
-        transaction.execute("RELEASE command")
 
     def _roll_back(self) -> None:
         """Leave no transaction open; a connection that can not even do that is dropped."""

@@ -63,7 +63,7 @@ def number(name: str, default: int, low: int, high: int = _MAX_NUMBER, cap: int 
     if value is None:
         return default
     if not re.fullmatch(r"[0-9]{1,19}", value) or not low <= int(value) <= high:
-        raise InvalidInput(f"{name} must be a whole number from {low}")
+        raise InvalidInput(f"{name} must be a whole number from {low} to {high}")
     return int(value) if cap is None else min(int(value), cap)
 
 

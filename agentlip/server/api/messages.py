@@ -62,7 +62,9 @@ def _move(call: Call, message_id: str, version: int | None) -> tuple[int, dict[s
     mode = call.body.get("mode")
     if mode not in mutations.MOVE_MODES:
         raise InvalidInput(f"mode must be one of {', '.join(mutations.MOVE_MODES)}")
-    event_ids = call.state.store.write(mutations.move_message, message_id, to_topic_id, mode, version)
+    event_ids = call.state.store.write(
+        mutations.move_message, message_id, to_topic_id, mode, version, heavy=mode != "one"
+    )
     call.event_ids += event_ids
     return 200, {"affected_count": len(event_ids), "event_ids": event_ids}
 

@@ -1,0 +1,58 @@
+"""Fixtures: hubs as real processes that are gone, with everything they started, when the test ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .running_hub import Hub, eventually
+
+
+def _leftovers(group: int) -> list[int]:
+    """Pids of the process group that are still alive."""
+    alive = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                alive.append(int(entry.name))
+    return alive
+
+
+@pytest.fixture
+def start_hub(tmp_path: Path) -> Iterator[Callable[..., Hub]]:
+    """Start hubs with the given settings (names without AGENTLIP_); `folder=` to share one."""
+    hubs: list[tuple[Hub, int]] = []
+
+    def start(folder: Path | None = None, **settings: Any) -> Hub:
+        hub = Hub(folder or tmp_path, **settings).start()
+        assert hub.process is not None
+        hubs.append((hub, hub.process.pid))
+        return hub
+
+    yield start
+    for hub, group in hubs:
+        hub.session.close()
+        try:
+            hub.stop()
+            eventually(lambda group=group: not _leftovers(group), 5, "the end of all workers")
+        except AssertionError:
+            os.killpg(group, signal.SIGKILL)
+            raise
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """One hub with default settings (rate limits off), shared by the tests of a module."""
+    running = Hub(tmp_path_factory.mktemp("hub")).start()
+    yield running
+    running.session.close()
+    running.stop()

@@ -1,0 +1,461 @@
+"""The writer: many callers, one order; errors, locks and full disks hit only whom they must; kill -9 loses nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentlip.errors import InternalError, InvalidInput, ServiceUnavailable, ShuttingDown
+from agentlip.model import Channel, Entity, Scope, Topic
+from agentlip.store import mutations, queries, writer
+from agentlip.store.database import Database
+from agentlip.store.store import Store
+from agentlip.store.writer import Transaction
+
+from ..running_hub import eventually
+from ..side_by_side import Script, in_processes, in_threads
+
+EVENT = Entity("e", "e_1")
+
+
+def append(transaction: Transaction, note: Any = None) -> int:
+    return transaction.append("custom", Scope("c"), EVENT, note)
+
+
+def notes(store: Store) -> list[Any]:
+    """The data of all events in commit order."""
+    return [event.data for event in store.events(0, 1 << 40, 100_000, False, (), ())]
+
+
+class Call:
+    """A write in a thread of its own, with what became of it."""
+
+    def __init__(self, store: Store, command: Callable[..., Any], *args: Any) -> None:
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.seconds = 0.0
+        self._thread = threading.Thread(target=self._run, args=(store, command, *args))
+        self._thread.start()
+
+    def _run(self, store: Store, command: Callable[..., Any], *args: Any) -> None:
+        started = time.monotonic()
+        try:
+            self.result = store.write(command, *args)
+        except Exception as error:
+            self.error = error
+        self.seconds = time.monotonic() - started
+
+    def settled(self) -> bool:
+        return not self._thread.is_alive()
+
+    def outcome(self) -> Any:
+        """Wait for the end; the result, or the error."""
+        self._thread.join(30)
+        assert self.settled()
+        return self.error or self.result
+
+
+def waiting(store: Store) -> int:
+    """How many commands wait for the next group."""
+    return len(store._writer._waiting)
+
+
+def in_one_group(store: Store, *commands: Callable[..., Any]) -> list[Any]:
+    """Run the commands in one group, in this order; the outcome of each."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(_: Transaction) -> None:
+        entered.set()
+        assert gate.wait(20)
+
+    calls = [Call(store, hold)]
+    assert entered.wait(20)
+    try:
+        for number, command in enumerate(commands, 1):
+            calls.append(Call(store, command))
+            eventually(lambda number=number: waiting(store) == number)
+    finally:
+        gate.set()
+    return [call.outcome() for call in calls[1:]]
+
+
+def test_sixteen_threads_write_at_once_with_gapless_ids_in_commit_order(store: Store, topic: Topic) -> None:
+    head = store.latest()
+
+    def post(number: int) -> list[tuple[str, int]]:
+        made = [store.write(mutations.post_message, topic.id, f"s{number}", "hi") for _ in range(40)]
+        return [(message.id, event_ids[0]) for message, event_ids in made]
+
+    results = in_threads(16, post)
+    pairs = [pair for result in results for pair in result]
+    assert sorted(event_id for _, event_id in pairs) == list(range(head + 1, head + 641))
+    in_event_order = [message_id for message_id, _ in sorted(pairs, key=lambda pair: pair[1])]
+    assert in_event_order == sorted(set(in_event_order))
+    for result in results:
+        assert result == sorted(result)
+    assert [event.entity.id for event in store.events(head, 1 << 40, 1000, False, (), ())] == in_event_order
+
+
+def test_a_write_is_visible_to_everybody_once_it_is_answered(store: Store, foreign: sqlite3.Connection) -> None:
+    for _ in range(20):
+        event_id = store.write(append)
+        assert store.latest() == event_id
+        assert foreign.execute("SELECT max(event_id) FROM events").fetchone() == (event_id,)
+
+
+def test_commands_of_one_group_keep_their_order(store: Store) -> None:
+    outcomes = in_one_group(store, *(lambda transaction, n=number: append(transaction, n) for number in range(20)))
+    assert outcomes == list(range(1, 21))
+    assert notes(store) == list(range(20))
+
+
+class OwnError(Exception):
+    pass
+
+
+def raising(error: Exception) -> Callable[[Transaction], None]:
+    def command(transaction: Transaction) -> None:
+        append(transaction, "lost")
+        raise error
+
+    return command
+
+
+def breaking(sql: str) -> Callable[[Transaction], None]:
+    def command(transaction: Transaction) -> None:
+        append(transaction, "lost")
+        transaction.execute(sql)
+
+    return command
+
+
+FAILURES = {
+    "an error of ours": (raising(InvalidInput("no")), InvalidInput),
+    "any exception": (raising(OwnError()), OwnError),
+    "a constraint": (breaking("INSERT INTO meta VALUES ('db_id', 'x')"), InternalError),
+    "a trigger": (breaking("DELETE FROM events"), InternalError),
+    "a wrong type": (breaking("INSERT INTO meta VALUES ('x', NULL)"), InternalError),
+    "bad binding": (breaking("INSERT INTO meta VALUES (?, ?)"), InternalError),
+    "bad SQL": (breaking("SELECT * FROM nowhere"), InternalError),
+    "text that is no UTF-8": (breaking("SELECT CAST(x'ff' AS TEXT)"), InternalError),
+}
+
+
+@pytest.mark.parametrize(("command", "error"), FAILURES.values(), ids=FAILURES)
+def test_a_failing_command_alone_writes_nothing(store: Store, command: Any, error: type[Exception]) -> None:
+    def fetching(transaction: Transaction) -> None:
+        command(transaction)
+        transaction.execute("SELECT CAST(x'ff' AS TEXT)").fetchall()
+
+    with pytest.raises(error):
+        store.write(fetching)
+    assert notes(store) == []
+    assert store.write(append) == 1
+
+
+@pytest.mark.parametrize(("command", "error"), FAILURES.values(), ids=FAILURES)
+def test_a_failing_command_rolls_back_only_itself(store: Store, command: Any, error: type[Exception]) -> None:
+    def fetching(transaction: Transaction) -> None:
+        command(transaction)
+        transaction.execute("SELECT CAST(x'ff' AS TEXT)").fetchall()
+
+    first, failed, second = in_one_group(
+        store,
+        lambda transaction: append(transaction, "before"),
+        fetching,
+        lambda transaction: append(transaction, "after"),
+    )
+    assert isinstance(failed, error)
+    assert (first, second) == (1, 2)
+    assert notes(store) == ["before", "after"]
+
+
+def test_ids_made_beside_a_failing_command_still_increase(store: Store, topic: Topic) -> None:
+    def failing(transaction: Transaction) -> None:
+        mutations.post_message(transaction, topic.id, "s", "lost")
+        raise OwnError
+
+    def post(transaction: Transaction) -> Any:
+        return mutations.post_message(transaction, topic.id, "s", "kept")
+
+    outcomes = in_one_group(store, post, failing, post, failing, post)
+    made = [outcome[0].id for outcome in outcomes[::2]]
+    assert made == sorted(set(made))
+    page, _ = store.read(queries.messages, None, topic.id, 99, None, "")
+    assert [message.id for message in page] == made[::-1]
+
+
+def test_on_commit_rings_after_the_commit_and_before_the_answer(path: Path) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def look() -> None:
+        with closing(sqlite3.connect(path)) as connection:
+            seen.append(connection.execute("SELECT max(event_id) FROM events").fetchone())
+
+    store = Store(path, "NORMAL", 5.0, look)
+    for number in range(1, 4):
+        store.write(append)
+        assert seen[-1] == (number,)
+    store.close()
+
+
+@contextmanager
+def lock_of_sqlite(path: Path) -> Iterator[None]:
+    """Another program is in the middle of a write."""
+    opened = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+    with closing(opened) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+@contextmanager
+def lock_of_the_package(path: Path) -> Iterator[None]:
+    """Another process of ours is in the middle of a write."""
+    with Database(path).locked(time.monotonic() + 5):
+        yield
+
+
+BOTH_LOCKS = pytest.mark.parametrize("lock", [lock_of_sqlite, lock_of_the_package], ids=["sqlite", "package"])
+
+
+@pytest.fixture
+def impatient(path: Path) -> Iterator[Store]:
+    """A store that waits 0.5 s for a write."""
+    store = Store(path, "NORMAL", 0.5)
+    yield store
+    store.close()
+
+
+@BOTH_LOCKS
+def test_a_lock_held_too_long_is_service_unavailable_after_the_timeout(impatient: Store, path: Path, lock: Any) -> None:
+    with lock(path):
+        calls = [Call(impatient, append) for _ in range(5)]
+        for call in calls:
+            outcome = call.outcome()
+            assert isinstance(outcome, ServiceUnavailable)
+            assert outcome.details == {"reason": "database busy"}
+            assert 0.45 <= call.seconds <= 1.5
+        assert impatient.latest() == 0, "reads go on"
+    assert impatient.write(append) == 1
+
+
+@BOTH_LOCKS
+def test_a_lock_released_in_time_is_not_noticed(impatient: Store, path: Path, lock: Any) -> None:
+    impatient.write(append)
+    with lock(path):
+        calls = [Call(impatient, append) for _ in range(5)]
+        eventually(lambda: waiting(impatient) < 5)
+    assert sorted(call.outcome() for call in calls) == [2, 3, 4, 5, 6]
+
+
+@BOTH_LOCKS
+def test_commands_with_later_deadlines_survive_when_the_lock_goes_in_time(path: Path, lock: Any) -> None:
+    store = Store(path, "NORMAL", 1.0)
+    with ExitStack() as stack:
+        stack.enter_context(lock(path))
+        started = time.monotonic()
+        early = Call(store, append, "early")
+        eventually(lambda: time.monotonic() - started > 0.5)
+        late = [Call(store, append, "late") for _ in range(3)]
+        eventually(early.settled)
+        assert not any(call.settled() for call in late)
+    assert isinstance(early.outcome(), ServiceUnavailable)
+    assert sorted(call.outcome() for call in late) == [1, 2, 3]
+    assert notes(store) == ["late"] * 3
+    store.close()
+
+
+def test_one_group_gives_up_only_the_commands_whose_time_is_up(path: Path) -> None:
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(_: Transaction) -> None:
+        entered.set()
+        assert gate.wait(20)
+
+    with ExitStack() as stack:
+
+        def lock_once() -> None:
+            # Rung between two groups: whoever is next in line finds the database locked.
+            if not entered.is_set() or gate.is_set():
+                stack.enter_context(lock_of_sqlite(path))
+
+        store = Store(path, "NORMAL", 1.0, lock_once)
+        holder = Call(store, hold)
+        assert entered.wait(20)
+        started = time.monotonic()
+        early = Call(store, append, "early")
+        eventually(lambda: waiting(store) == 1)
+        eventually(lambda: time.monotonic() - started > 0.5)
+        late = Call(store, append, "late")
+        eventually(lambda: waiting(store) == 2)
+        gate.set()
+        assert isinstance(early.outcome(), ServiceUnavailable)
+        assert not late.settled()
+        gate.clear()
+    assert holder.outcome() is None
+    assert late.outcome() == 1
+    assert notes(store) == ["late"]
+    store.close()
+
+
+def test_a_full_disk_is_service_unavailable_and_passes(store: Store, topic: Topic) -> None:
+    def limit(transaction: Transaction, pages: int) -> int:
+        return int(transaction.execute(f"PRAGMA max_page_count = {pages}").fetchone()[0])
+
+    before = store.latest()
+    pages = store.write(limit, 1)
+    assert pages > 1, "the limit is never below the present size"
+
+    def fill() -> None:
+        for _ in range(50):
+            store.write(mutations.post_message, topic.id, "s", "x" * 60_000)
+
+    with pytest.raises(ServiceUnavailable) as caught:
+        fill()
+    assert caught.value.details == {"reason": "disk full"}
+    full = store.latest()
+    page, _ = store.read(queries.messages, None, topic.id, 1000, None, None)
+    assert len(page) == full - before, "rows and events agree"
+    store.write(limit, 1 << 30)
+    _, event_ids = store.write(mutations.post_message, topic.id, "s", "x" * 60_000)
+    assert event_ids == [full + 1]
+
+
+def test_too_many_waiting_writes_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING", 2)
+    outcomes: list[Any] = []
+
+    def one_too_many() -> Any:
+        return Call(store, append).outcome()
+
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(_: Transaction) -> None:
+        entered.set()
+        assert gate.wait(20)
+
+    holder = Call(store, hold)
+    assert entered.wait(20)
+    calls = [Call(store, append) for _ in range(2)]
+    eventually(lambda: waiting(store) == 2)
+    outcomes.append(one_too_many())
+    gate.set()
+    assert isinstance(outcomes[0], ServiceUnavailable)
+    assert holder.outcome() is None
+    assert sorted(call.outcome() for call in calls) == [1, 2]
+
+
+def test_closing_commits_what_waits_and_refuses_the_rest(path: Path) -> None:
+    store = Store(path, "NORMAL", 5.0)
+    entered, gate = threading.Event(), threading.Event()
+
+    def hold(_: Transaction) -> None:
+        entered.set()
+        assert gate.wait(20)
+
+    holder = Call(store, hold)
+    assert entered.wait(20)
+    calls = [Call(store, append) for _ in range(3)]
+    eventually(lambda: waiting(store) == 3)
+    store.close()
+    with pytest.raises(ShuttingDown):
+        store.write(append)
+    gate.set()
+    assert holder.outcome() is None
+    assert sorted(call.outcome() for call in calls) == [1, 2, 3]
+
+
+def test_after_closing_no_connection_and_no_thread_is_left(path: Path) -> None:
+    code = """
+from agentlip.store.log import latest
+print(count(), flush=True)
+store = Store(Path(sys.argv[2]), "NORMAL", 5.0)
+store.write(lambda transaction: transaction.append("custom", Scope("c"), Entity("e", "e_1"), None))
+store.latest()
+wal = Path(sys.argv[2] + "-wal")
+assert wal.exists()
+store.close()
+deadline = time.monotonic() + 10
+while (wal.exists() or count() > 1) and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(wal.exists(), count())
+"""
+    imports = IMPORTS.rpartition("store =")[0] + ("import os, time\ncount = lambda: len(os.listdir('/proc/self/task'))")
+    (output,) = in_processes(1, imports, code, path)
+    assert output.split() == ["1", "False", "1"]
+
+
+def test_an_idle_store_closes_as_well(path: Path) -> None:
+    store = Store(path, "NORMAL", 5.0)
+    store.close()
+    with pytest.raises(ShuttingDown):
+        store.write(append)
+
+
+def test_a_foreign_id_is_followed_within_the_same_store(
+    store: Store, channel: Channel, foreign: sqlite3.Connection
+) -> None:
+    store.write(mutations.create_topic, channel.id, "first")
+    foreign.execute("INSERT INTO topics VALUES ('topic_zzzzzzzy_A-', ?, 'foreign', 't', 't')", (channel.id,))
+    assert store.write(mutations.create_topic, channel.id, "next")[0].id > "topic_zzzzzzzy_A-"
+
+
+IMPORTS = """
+from pathlib import Path
+from agentlip.model import Entity, Scope
+from agentlip.store import mutations
+from agentlip.store.store import Store
+store = Store(Path(sys.argv[2]), "NORMAL", 30.0)
+"""
+POST = """
+for number in range(int(sys.argv[4])):
+    message, event_ids = store.write(mutations.post_message, sys.argv[3], "s" + sys.argv[1], str(number))
+    print(message.id, event_ids[0], flush=True)
+"""
+
+
+def test_four_processes_write_one_file_in_one_order(store: Store, path: Path, topic: Topic) -> None:
+    head = store.latest()
+    outputs = in_processes(4, IMPORTS, POST, path, topic.id, 150)
+    pairs = [line.split() for output in outputs for line in output.splitlines()]
+    pairs.sort(key=lambda pair: int(pair[1]))
+    assert [int(event_id) for _, event_id in pairs] == list(range(head + 1, head + 601))
+    made = [message_id for message_id, _ in pairs]
+    assert made == sorted(set(made))
+    for output in outputs:
+        event_ids = [int(line.split()[1]) for line in output.splitlines()]
+        assert event_ids == sorted(event_ids)
+
+
+@pytest.mark.parametrize("acknowledged", [1, 200])
+def test_a_killed_process_loses_nothing_it_acknowledged(
+    store: Store, path: Path, topic: Topic, acknowledged: int
+) -> None:
+    head = store.latest()
+    script = Script(IMPORTS, POST, 0, path, topic.id, 1_000_000)
+    try:
+        script.ready()
+        script.go()
+        lines = [script.stdout.readline() for _ in range(acknowledged)]
+        script.process.kill()
+        lines += script.stdout.readlines()
+    finally:
+        script.kill()
+    lines = [line for line in lines if line.endswith("\n")]  # the last one may be cut short
+    told = {int(line.split()[1]): line.split()[0] for line in lines}
+    events = store.events(head, 1 << 40, 1_000_000, False, (), ())
+    assert told.items() <= {event.event_id: event.entity.id for event in events}.items()
+    assert [event.event_id for event in events] == list(range(head + 1, store.latest() + 1))
+    assert 0 <= len(events) - len(told) <= 1, "at most the one in flight"
+    following, _ = store.write(mutations.post_message, topic.id, "s", "after")
+    assert following.id > max(told.values())
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
