@@ -62,3 +62,5 @@ class Tailer:
             if not entries:
                 return
             self._registry.publish(entries)
+            if len(entries) < self._batch_events and sum(len(entry.frame) for entry in entries) <= BATCH_BYTES:
+                return  # that was all; a later commit rings again

@@ -47,7 +47,9 @@ def on_starting(server: Any) -> None:
         server.agentlip_token = (
             load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
         )
-        server.agentlip_db_id = Database(settings.db, settings.synchronous).prepare()
+        database = Database(settings.db, settings.synchronous)
+        server.agentlip_db_id = database.prepare()
+        database.close_lock()
     except (ConfigError, StorageError) as error:
         sys.exit(f"agentlip: {error}")
     server.agentlip_settings = settings

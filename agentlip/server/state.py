@@ -43,8 +43,6 @@ class HubState:
 
     def start(self) -> None:
         """Open the files and start the hub in this process, once. Raises ConfigError or StorageError."""
-        if self._pid == os.getpid():
-            return
         with self._lock:
             if self._pid == os.getpid():
                 return
@@ -62,18 +60,21 @@ class HubState:
 
     @property
     def store(self) -> Store:
-        self.start()
+        if self._pid != os.getpid():
+            self.start()
         return self._store
 
     @property
     def hub(self) -> Hub:
-        self.start()
+        if self._pid != os.getpid():
+            self.start()
         return self._hub
 
     @property
     def token(self) -> str:
         """The token clients must show; empty when none is configured."""
-        self.start()
+        if self._pid != os.getpid():
+            self.start()
         return self._token
 
     def identity(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class Database:
         self.path = path
         self.lock_path = path.with_name(path.name + "-lock")
         self._synchronous = synchronous
+        self._lock_handle: int | None = None
         self._local = concurrency.native_local()
 
     def prepare(self, timeout: float = 10.0) -> str:
@@ -60,7 +61,7 @@ class Database:
             raise StorageError(f"SQLite 3.37 or newer is needed for STRICT tables; this is {sqlite3.sqlite_version}")
         deadline = time.monotonic() + timeout
         try:
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._create_private()
             with self.locked(deadline):
                 return self._set_up(deadline)
         except OSError as error:
@@ -69,6 +70,13 @@ class Database:
             raise StorageError(f"can not use {self.path}: {error}") from None
         except ServiceUnavailable:
             raise StorageError(f"can not use {self.path}: another process holds its lock") from None
+
+    def _create_private(self) -> None:
+        # Only when it is missing: closing any descriptor of the file would drop the locks that
+        # other SQLite connections of this process hold on it.
+        if not self.path.exists():
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
     def _set_up(self, deadline: float) -> str:
         while True:
@@ -135,20 +143,22 @@ class Database:
 
         SQLite's own lock is unfair between processes: one of them can starve the others for seconds.
         The lock file carries no data. Other programs on the file do not know it, and need not.
+        One caller at a time per Database object: the writer, or whoever prepares the file.
         """
-        handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if self._lock_handle is None:
+            self._lock_handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while True:
+            try:
+                fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise ServiceUnavailable("database busy") from None
+                time.sleep(0.0005)
         try:
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise ServiceUnavailable("database busy") from None
-                    time.sleep(0.0005)
             yield
         finally:
-            os.close(handle)
+            fcntl.flock(self._lock_handle, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close this thread's read connection; those of other threads close when they end."""
@@ -156,3 +166,9 @@ class Database:
         if connection is not None:
             connection.close()
             self._local.reader = None
+
+    def close_lock(self) -> None:
+        """Close the lock file; whoever used `locked` last calls it."""
+        if self._lock_handle is not None:
+            os.close(self._lock_handle)
+            self._lock_handle = None

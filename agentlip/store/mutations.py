@@ -217,6 +217,7 @@ def add_attachment(
     if source_message_id is not None:
         queries.message(transaction.connection, source_message_id)
     try:
+        orjson.dumps({"attachment": {"value_json": value}})  # it must still fit one level deeper, in the event
         value_json = orjson.dumps(value).decode()
     except TypeError:
         raise InvalidInput("value_json can not be written as JSON") from None

@@ -136,9 +136,9 @@ def check(connection: sqlite3.Connection, path: Path) -> None:
     if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
         return
     version = version_of(connection)
-    if version is None:
+    if version is None and not {"channels", "messages", "events"} <= _tables(connection):
         raise StorageError(f"{path} is not an Agentlip database: it has no schema version")
-    if version > SCHEMA_VERSION:
+    if version is not None and version > SCHEMA_VERSION:
         raise StorageError(
             f"{path} has schema version {version}, newer than the {SCHEMA_VERSION} this release knows; "
             "use a newer release of agentlip"

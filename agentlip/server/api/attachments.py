@@ -23,7 +23,7 @@ def add_attachment(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
     value = call.body.get("value_json")
     if not isinstance(value, dict):
         raise InvalidInput("value_json must be an object")
-    _refuse_nul(value)
+    fields.refuse_nul(value, "value_json")
     if kind in _LINK_KINDS:
         check_link(value)
     attachment, event_id = call.state.store.write(
@@ -39,18 +39,6 @@ def add_attachment(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
         return 200, {"attachment": attachment, "event_id": None}
     call.event_ids.append(event_id)
     return 201, {"attachment": attachment, "event_id": event_id}
-
-
-def _refuse_nul(value: Any) -> None:
-    if isinstance(value, str) and "\0" in value:
-        raise InvalidInput("value_json must hold no NUL")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_nul(key)
-            _refuse_nul(item)
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_nul(item)
 
 
 ENDPOINTS = (

@@ -52,7 +52,7 @@ def expected_version(body: Mapping[str, Any]) -> int | None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MAX_NUMBER:
         raise InvalidInput("expected_version must be a whole number from 1")
     return value
 
@@ -65,6 +65,19 @@ def number(name: str, default: int, low: int, high: int = _MAX_NUMBER, cap: int 
     if not re.fullmatch(r"[0-9]{1,19}", value) or not low <= int(value) <= high:
         raise InvalidInput(f"{name} must be a whole number from {low} to {high}")
     return int(value) if cap is None else min(int(value), cap)
+
+
+def refuse_nul(value: Any, name: str) -> None:
+    """Look for NUL in all strings of a JSON value."""
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidInput(f"{name} must hold no NUL")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            refuse_nul(key, name)
+            refuse_nul(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            refuse_nul(item, name)
 
 
 def query_text(name: str) -> str | None:

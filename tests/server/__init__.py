@@ -1,0 +1,1 @@
+"""Black-box tests of the HTTP server: real processes, real sockets, docs/protocol.md as the only source."""

@@ -1,0 +1,433 @@
+"""Messages: posted, paged, edited, deleted, moved."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import requests
+
+from ..running_hub import TOKEN, Hub
+from .calls import API, NOWHERE, TIMESTAMP, check_error, events_of, head, new_channel, new_message, new_topic
+
+KEYS = [
+    "id", "topic_id", "channel_id", "sender", "content_raw", "version", "created_at", "edited_at", "deleted_at",
+    "deleted_by",
+]  # fmt: skip
+
+
+def create(hub: Hub, **body: Any) -> Any:
+    return hub.call("POST", f"{API}/messages", body)
+
+
+def patch(hub: Hub, message_id: str, **body: Any) -> Any:
+    return hub.call("PATCH", f"{API}/messages/{message_id}", body)
+
+
+def edit(hub: Hub, message_id: str, content: str = "new", **extra: Any) -> Any:
+    return patch(hub, message_id, op="edit", content_raw=content, **extra)
+
+
+def delete(hub: Hub, message_id: str, **extra: Any) -> Any:
+    return patch(hub, message_id, op="delete", actor="bob", **extra)
+
+
+def move(hub: Hub, message_id: str, topic_id: str, mode: str = "one", **extra: Any) -> Any:
+    return patch(hub, message_id, op="move_topic", to_topic_id=topic_id, mode=mode, **extra)
+
+
+def page(hub: Hub, **query: Any) -> Any:
+    return hub.call("GET", f"{API}/messages", params=query)
+
+
+def ids(answer: Any) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [message["id"] for message in answer.json()["messages"]]
+
+
+def read(hub: Hub, topic_id: str, message_id: str) -> dict[str, Any]:
+    """The message as it is listed now."""
+    (found,) = [row for row in page(hub, topic_id=topic_id).json()["messages"] if row["id"] == message_id]
+    return dict(found)
+
+
+def event(hub: Hub, event_id: int) -> dict[str, Any]:
+    (found,) = events_of(hub, after=event_id - 1, limit=1)
+    assert found["event_id"] == event_id
+    return found
+
+
+def two_topics(hub: Hub, count: int = 0) -> tuple[str, str, list[str]]:
+    """Two topics of one channel, the first with `count` messages."""
+    channel_id = new_channel(hub)
+    first, second = new_topic(hub, channel_id), new_topic(hub, channel_id)
+    return first, second, [new_message(hub, first, f"m{number}")["id"] for number in range(count)]
+
+
+# Posting
+
+
+def test_a_message_is_posted_and_answered_whole(hub: Hub) -> None:
+    channel_id = new_channel(hub)
+    topic_id = new_topic(hub, channel_id)
+    answer = create(hub, topic_id=topic_id, sender="ann", content_raw="hello")
+    assert answer.status_code == 201
+    assert {"message", "event_id"} <= set(answer.json())
+    message = answer.json()["message"]
+    assert list(message) == KEYS
+    assert message["topic_id"] == topic_id
+    assert message["channel_id"] == channel_id
+    assert (message["sender"], message["content_raw"], message["version"]) == ("ann", "hello", 1)
+    assert (message["edited_at"], message["deleted_at"], message["deleted_by"]) == (None, None, None)
+    assert re.fullmatch(TIMESTAMP, message["created_at"])
+    assert read(hub, topic_id, message["id"]) == message
+
+
+def test_posting_appends_an_event_that_holds_the_message(hub: Hub) -> None:
+    answer = hub.post(new_topic(hub))
+    found = event(hub, answer["event_id"])
+    message = answer["message"]
+    assert found["name"] == "message.created"
+    assert found["scope"] == {
+        "channel_id": message["channel_id"], "topic_id": message["topic_id"], "topic_id2": None,
+    }  # fmt: skip
+    assert found["entity"] == {"type": "message", "id": message["id"]}
+    assert found["data_json"] == {"message": message}
+
+
+def test_message_ids_have_the_promised_shape_and_only_grow(hub: Hub) -> None:
+    topic_id = new_topic(hub)
+    made = [new_message(hub, topic_id)["id"] for _ in range(20)]
+    assert made == sorted(set(made))
+    assert all(re.fullmatch(r"msg_[0-9a-z]{9,60}", message_id) for message_id in made)
+
+
+def test_message_ids_grow_in_commit_order_under_concurrent_posts(hub: Hub) -> None:
+    topic_id = new_topic(hub)
+    start = head(hub)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: _post_alone(hub, topic_id, str(number)), range(80)))
+    posted = [found["entity"]["id"] for found in events_of(hub, after=start, topic_id=topic_id)]
+    assert len(posted) == 80
+    assert posted == sorted(posted)
+
+
+def _post_alone(hub: Hub, topic_id: str, content: str) -> None:
+    body = {"topic_id": topic_id, "sender": "ann", "content_raw": content}
+    answer = requests.post(
+        f"{hub.url}{API}/messages", json=body, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=30
+    )
+    assert answer.status_code == 201, answer.text
+
+
+def test_a_message_needs_its_topic(hub: Hub) -> None:
+    check_error(create(hub, topic_id=NOWHERE["topic"], sender="ann", content_raw="x"), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("field", ["topic_id", "sender", "content_raw"])
+@pytest.mark.parametrize("value", ["absent", None, 7, True, ["x"], {"a": 1}], ids=repr)
+def test_a_field_that_is_missing_or_no_string_is_refused(hub: Hub, field: str, value: Any) -> None:
+    body = {"topic_id": new_topic(hub), "sender": "ann", "content_raw": "x", field: value}
+    if value == "absent":
+        del body[field]
+    check_error(create(hub, **body), 400, "INVALID_INPUT")
+
+
+def test_an_empty_sender_is_refused(hub: Hub) -> None:
+    check_error(create(hub, topic_id=new_topic(hub), sender="", content_raw="x"), 400, "INVALID_INPUT")
+
+
+# Paging
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "has_more"),
+    [
+        ({}, [4, 3, 2, 1, 0], False),
+        ({"limit": 2}, [4, 3], True),
+        ({"limit": 5}, [4, 3, 2, 1, 0], False),
+        ({"before_id": 3}, [2, 1, 0], False),
+        ({"before_id": 3, "limit": 2}, [2, 1], True),
+        ({"before_id": 0}, [], False),
+        ({"after_id": 1}, [4, 3, 2], False),
+        ({"after_id": 0, "limit": 2}, [2, 1], True),
+        ({"after_id": 2, "limit": 2}, [4, 3], False),
+        ({"after_id": 4}, [], False),
+    ],
+    ids=str,
+)
+def test_messages_come_in_pages_newest_first(
+    hub: Hub, query: dict[str, int], expected: list[int], has_more: bool
+) -> None:
+    topic_id, _, made = two_topics(hub, 5)
+    asked: dict[str, Any] = {key: made[value] if key.endswith("_id") else value for key, value in query.items()}
+    answer = page(hub, topic_id=topic_id, **asked)
+    assert ids(answer) == [made[index] for index in expected]
+    assert answer.json()["has_more"] is has_more
+
+
+def test_paging_forward_skips_nothing(hub: Hub) -> None:
+    topic_id, _, made = two_topics(hub, 8)
+    seen, more = made[:1], True
+    while more:
+        answer = page(hub, topic_id=topic_id, after_id=seen[-1], limit=3)
+        seen += ids(answer)[::-1]
+        more = answer.json()["has_more"]
+    assert seen == made
+
+
+def test_a_page_holds_50_messages_by_default(hub: Hub) -> None:
+    topic_id, _, made = two_topics(hub, 51)
+    answer = page(hub, topic_id=topic_id)
+    assert ids(answer) == made[:0:-1]
+    assert answer.json()["has_more"] is True
+
+
+def test_a_channel_gives_the_messages_of_all_its_topics(hub: Hub) -> None:
+    channel_id = new_channel(hub)
+    first, second = new_topic(hub, channel_id), new_topic(hub, channel_id)
+    made = [new_message(hub, topic_id)["id"] for topic_id in (first, second, first)]
+    new_message(hub)
+    assert ids(page(hub, channel_id=channel_id)) == made[::-1]
+    assert ids(page(hub, channel_id=channel_id, topic_id=second)) == [made[1]]
+
+
+def test_messages_of_neither_a_channel_nor_a_topic_are_refused(hub: Hub) -> None:
+    check_error(page(hub), 400, "INVALID_INPUT")
+    check_error(page(hub, limit=5), 400, "INVALID_INPUT")
+
+
+# Editing
+
+
+def test_an_edit_changes_content_version_and_edited_at_only(hub: Hub) -> None:
+    message = new_message(hub, content="old")
+    answer = edit(hub, message["id"], "new")
+    assert answer.status_code == 200
+    edited = answer.json()["message"]
+    assert edited == {**message, "content_raw": "new", "version": 2, "edited_at": edited["edited_at"]}
+    assert re.fullmatch(TIMESTAMP, edited["edited_at"])
+    assert read(hub, message["topic_id"], message["id"]) == edited
+
+
+def test_an_edit_appends_an_event_with_both_contents(hub: Hub) -> None:
+    message = new_message(hub, content="old")
+    found = event(hub, edit(hub, message["id"], "new").json()["event_id"])
+    assert found["name"] == "message.edited"
+    assert found["data_json"] == {
+        "message_id": message["id"], "old_content": "old", "new_content": "new", "version": 2,
+    }  # fmt: skip
+
+
+def test_a_deleted_message_is_not_edited(hub: Hub) -> None:
+    message = new_message(hub)
+    delete(hub, message["id"])
+    check_error(edit(hub, message["id"]), 400, "INVALID_INPUT")
+    assert read(hub, message["topic_id"], message["id"])["content_raw"] == "[deleted]"
+
+
+def test_only_one_of_many_edits_of_a_version_wins(hub: Hub) -> None:
+    message = new_message(hub)
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda number: _edit_alone(hub, message["id"], number), range(16)))
+    assert sorted(statuses) == [200] + [409] * 15
+    assert read(hub, message["topic_id"], message["id"])["version"] == 2
+
+
+def _edit_alone(hub: Hub, message_id: str, number: int) -> int:
+    body: Any = {"op": "edit", "content_raw": f"edit {number}", "expected_version": 1}
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    return requests.patch(f"{hub.url}{API}/messages/{message_id}", json=body, headers=headers, timeout=30).status_code
+
+
+# Deleting
+
+
+def test_a_deleted_message_stays_as_a_tombstone(hub: Hub) -> None:
+    message = new_message(hub)
+    answer = delete(hub, message["id"])
+    assert answer.status_code == 200
+    gone = answer.json()["message"]
+    assert re.fullmatch(TIMESTAMP, gone["deleted_at"])
+    assert gone["edited_at"] == gone["deleted_at"]
+    assert gone == {
+        **message, "content_raw": "[deleted]", "version": 2, "deleted_by": "bob",
+        "edited_at": gone["edited_at"], "deleted_at": gone["deleted_at"],
+    }  # fmt: skip
+    assert read(hub, message["topic_id"], message["id"]) == gone
+
+
+def test_deleting_appends_an_event(hub: Hub) -> None:
+    message = new_message(hub)
+    found = event(hub, delete(hub, message["id"]).json()["event_id"])
+    assert found["name"] == "message.deleted"
+    assert found["data_json"] == {"message_id": message["id"], "deleted_by": "bob", "version": 2}
+
+
+def test_deleting_again_changes_nothing(hub: Hub) -> None:
+    message = new_message(hub)
+    first = delete(hub, message["id"]).json()["message"]
+    before = head(hub)
+    answer = patch(hub, message["id"], op="delete", actor="someone else")
+    assert answer.status_code == 200
+    assert answer.json() == {"message": first, "event_id": None}
+    assert head(hub) == before
+
+
+# Moving
+
+
+@pytest.mark.parametrize(
+    ("mode", "named", "moved"),
+    [
+        ("one", 2, [2]),
+        ("later", 2, [2, 3, 4]),
+        ("later", 0, [0, 1, 2, 3, 4]),
+        ("later", 4, [4]),
+        ("all", 2, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_messages_move_to_another_topic(hub: Hub, mode: str, named: int, moved: list[int]) -> None:
+    source, target, made = two_topics(hub, 5)
+    answer = move(hub, made[named], target, mode)
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"affected_count", "event_ids"}
+    assert answer.json()["affected_count"] == len(answer.json()["event_ids"]) == len(moved)
+    assert ids(page(hub, topic_id=target)) == [made[index] for index in reversed(moved)]
+    assert ids(page(hub, topic_id=source)) == [made[index] for index in (4, 3, 2, 1, 0) if index not in moved]
+
+
+def test_later_leaves_the_messages_of_other_topics_alone(hub: Hub) -> None:
+    channel_id = new_channel(hub)
+    source, target, other = (new_topic(hub, channel_id) for _ in range(3))
+    named, bystander = new_message(hub, source), new_message(hub, other)
+    assert move(hub, named["id"], target, "later").json()["affected_count"] == 1
+    assert ids(page(hub, topic_id=other)) == [bystander["id"]]
+
+
+def test_a_move_counts_as_a_version_but_not_as_an_edit(hub: Hub) -> None:
+    source, target, made = two_topics(hub, 1)
+    before = read(hub, source, made[0])
+    move(hub, made[0], target)
+    assert read(hub, target, made[0]) == {**before, "topic_id": target, "version": 2}
+
+
+def test_a_move_appends_an_event_per_message_for_both_topics(hub: Hub) -> None:
+    source, target, made = two_topics(hub, 2)
+    event_ids = move(hub, made[0], target, "all").json()["event_ids"]
+    for topic_id in (source, target):
+        found = events_of(hub, after=event_ids[0] - 1, topic_id=topic_id)
+        assert [row["event_id"] for row in found] == event_ids
+    found = [event(hub, event_id) for event_id in event_ids]
+    channel_id = found[0]["scope"]["channel_id"]
+    assert all(row["name"] == "message.moved_topic" for row in found)
+    assert all(row["scope"] == {"channel_id": channel_id, "topic_id": source, "topic_id2": target} for row in found)
+    assert [row["data_json"] for row in found] == [
+        {
+            "message_id": message_id, "old_topic_id": source, "new_topic_id": target, "channel_id": channel_id,
+            "mode": "all", "version": 2,
+        }
+        for message_id in made
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["one", "later", "all"])
+def test_a_move_to_where_the_message_is_does_nothing(hub: Hub, mode: str) -> None:
+    source, _, made = two_topics(hub, 2)
+    before = head(hub)
+    answer = move(hub, made[0], source, mode)
+    assert answer.status_code == 200
+    assert answer.json() == {"affected_count": 0, "event_ids": []}
+    assert (head(hub), read(hub, source, made[0])["version"]) == (before, 1)
+
+
+@pytest.mark.parametrize("mode", ["one", "later", "all"])
+def test_a_move_to_another_channel_is_refused(hub: Hub, mode: str) -> None:
+    message, elsewhere = new_message(hub), new_topic(hub)
+    check_error(move(hub, message["id"], elsewhere, mode), 400, "CROSS_CHANNEL_MOVE")
+    assert read(hub, message["topic_id"], message["id"]) == message
+
+
+def test_a_move_to_an_unknown_topic_is_not_found(hub: Hub) -> None:
+    check_error(move(hub, new_message(hub)["id"], NOWHERE["topic"]), 404, "NOT_FOUND")
+
+
+# All three
+
+
+OPERATIONS: list[dict[str, Any]] = [
+    {"op": "edit", "content_raw": "new"},
+    {"op": "delete", "actor": "bob"},
+    {"op": "move_topic", "to_topic_id": "TARGET", "mode": "all"},
+]
+
+
+def prepared(hub: Hub, operation: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """A topic, a message of it, and the operation with a topic to move to."""
+    source, target, made = two_topics(hub, 2)
+    return source, made[0], {key: target if value == "TARGET" else value for key, value in operation.items()}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation["op"])
+def test_the_expected_version_lets_the_change_through(hub: Hub, operation: dict[str, Any]) -> None:
+    _, message_id, operation = prepared(hub, operation)
+    assert patch(hub, message_id, **operation, expected_version=1).status_code == 200
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation["op"])
+def test_another_version_than_expected_is_a_conflict(hub: Hub, operation: dict[str, Any]) -> None:
+    topic_id, message_id, operation = prepared(hub, operation)
+    edit(hub, message_id, "second version")
+    before, unchanged = head(hub), read(hub, topic_id, message_id)
+    body = check_error(patch(hub, message_id, **operation, expected_version=1), 409, "VERSION_CONFLICT")
+    assert body["details"] == {"current": 2, "expected": 1}
+    assert (head(hub), read(hub, topic_id, message_id)) == (before, unchanged)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation["op"])
+@pytest.mark.parametrize("version", ["1", 1.5, True, [1], {}], ids=repr)
+def test_an_expected_version_that_is_no_version_is_refused(hub: Hub, operation: dict[str, Any], version: Any) -> None:
+    _, message_id, operation = prepared(hub, operation)
+    check_error(patch(hub, message_id, **operation, expected_version=version), 400, "INVALID_INPUT")
+
+
+@pytest.mark.parametrize("version", [0, -1, 2**63, 10**30], ids=repr)
+def test_a_version_that_never_was_is_refused_one_way_or_the_other(hub: Hub, version: int) -> None:
+    assert edit(hub, new_message(hub)["id"], expected_version=version).status_code in (400, 409)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation["op"])
+def test_an_unknown_message_is_not_found(hub: Hub, operation: dict[str, Any]) -> None:
+    _, _, operation = prepared(hub, operation)
+    check_error(patch(hub, NOWHERE["message"], **operation), 404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"op": None},
+        {"op": "explode"},
+        {"op": 7},
+        {"op": ["edit"]},
+        {"op": "edit"},
+        {"op": "edit", "content_raw": None},
+        {"op": "edit", "content_raw": 7},
+        {"op": "delete"},
+        {"op": "delete", "actor": 7},
+        {"op": "delete", "actor": ""},
+        {"op": "move_topic", "mode": "one"},
+        {"op": "move_topic", "to_topic_id": 7, "mode": "one"},
+        {"op": "move_topic", "to_topic_id": "TARGET"},
+        {"op": "move_topic", "to_topic_id": "TARGET", "mode": "some"},
+        {"op": "move_topic", "to_topic_id": "TARGET", "mode": ["one"]},
+        {"op": "move_topic", "to_topic_id": "TARGET", "mode": None},
+    ],
+    ids=str,
+)
+def test_a_bad_operation_is_refused(hub: Hub, body: dict[str, Any]) -> None:
+    topic_id, message_id, body = prepared(hub, body)
+    check_error(patch(hub, message_id, **body), 400, "INVALID_INPUT")
+    assert read(hub, topic_id, message_id)["version"] == 1
