@@ -11,7 +11,7 @@ worker_class = "gevent"
 worker_connections = settings.max_connections * 2 + 1000
 preload_app = False  # locks made before the worker is patched would stay native and freeze it
 control_socket_disable = True
-graceful_timeout = 10
+graceful_timeout = 4  # sockets are told at once; only a worker that got no signal while it started waits this long
 loglevel = settings.log_level
 # For those who switch the access log on: the path without its query, which may hold a token.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)s'

@@ -68,6 +68,7 @@ class Session:
 
     __slots__ = (
         "__weakref__",
+        "_boundary",
         "_hub",
         "_next_ping",
         "_offer",
@@ -86,6 +87,7 @@ class Session:
         self.state = State.HELLO
         self.subscription = _EVERYTHING
         self.cursor = 0
+        self._boundary = 0
         self.opened = time.monotonic()
         self._next_ping = self.opened + hub.settings.ping_interval
         self.closed_with: wire.Close | None = None
@@ -114,6 +116,7 @@ class Session:
             reason = "ahead"
         self.subscription = Subscription(hello.channels, hello.topics)
         self.cursor = int(min(hello.after_event_id, head))
+        self._boundary = head  # the tailer may be behind it; a replay is paced, so it goes there by itself
         self.state = State.REPLAY
         answer = wire.hello_ok(head, self._hub.instance_id, self._hub.store.db_id, oldest, reason)
         sent = self._send(answer, 0)
@@ -135,7 +138,7 @@ class Session:
     def _send_page(self) -> bool:
         """Send one page, or go live; True when the next page may follow at once."""
         hub, wanted = self._hub, self.subscription
-        until = hub.registry.position
+        until = max(hub.registry.position, self._boundary)
         if wanted.is_nothing or self.cursor >= until:
             # Marked first: what the registry delivers right after joining belongs to a live session.
             self.state = State.LIVE

@@ -64,3 +64,4 @@ class Tailer:
             self._registry.publish(entries)
             if len(entries) < self._batch_events and sum(len(entry.frame) for entry in entries) <= BATCH_BYTES:
                 return  # that was all; a later commit rings again
+            concurrency.cede()  # flushers must keep up with a long run of batches

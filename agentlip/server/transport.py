@@ -85,6 +85,10 @@ class SocketTransport:
                 self.last_inbound = time.monotonic()
                 if not self._receive(session, inbound, data):
                     break
+                if self._deadline is not None and self.last_inbound > self._deadline:
+                    break
+                if len(data) > RECEIVE_BYTES // 4:
+                    concurrency.cede()  # under gevent a socket that always has bytes never waits: others must run
         except OSError:
             pass  # reset, timed out or shut down by `kill`: the connection is over
         finally:

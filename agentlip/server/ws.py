@@ -70,6 +70,8 @@ def _check(state: HubState) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
     auth.check_token(state.token, request.headers.get("Authorization"), request.args.get("token"))
     auth.check_origin(state.settings, request.headers.get("Origin"), origin_host(request.environ))
+    if request.method != "GET":
+        raise InvalidInput("A WebSocket starts with GET")
     if "websocket" not in request.headers.get("Upgrade", "").lower():
         raise UpgradeRequired()
     if "upgrade" not in request.headers.get("Connection", "").lower():

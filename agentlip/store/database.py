@@ -74,6 +74,8 @@ class Database:
     def _create_private(self) -> None:
         # Only when it is missing: closing any descriptor of the file would drop the locks that
         # other SQLite connections of this process hold on it.
+        if self.path.is_dir():
+            raise StorageError(f"can not open {self.path}: it is a folder")
         if not self.path.exists():
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
