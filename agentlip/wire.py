@@ -66,10 +66,11 @@ class Hello(NamedTuple):
 def parse_hello(message: str | bytes) -> Hello | Close:
     """Parse the first message of a WebSocket, at most MAX_MESSAGE_BYTES; a Close says what is wrong."""
     try:
-        hello = json.loads(message, parse_int=_parse_int, parse_constant=_not_a_number)
+        text = message if isinstance(message, str) else message.decode()
+        hello = json.loads(text, parse_int=_parse_int, parse_constant=_not_a_number)
     except (ValueError, RecursionError):
         return INVALID_JSON
-    if hello is None:
+    if hello is None or (isinstance(hello, float) and math.isnan(hello)):
         return INVALID_JSON
     if not isinstance(hello, dict) or hello.get("type") != "hello":
         return EXPECTED_HELLO

@@ -245,3 +245,8 @@ def test_a_close_frame_holds_code_and_reason_in_a_control_frame(close: wire.Clos
     assert made[1] == len(made) - 2 <= 125
     assert struct.unpack("!H", made[2:4]) == (close.code,)
     assert made[4:].decode() == close.reason
+
+
+@pytest.mark.parametrize("message", ["NaN", "-Infinity", '{"type":"hello"}'.encode("utf-16"), b'\xff{"type":"hello"}'])
+def test_what_is_no_json_in_utf_8_is_invalid_json(message: str | bytes) -> None:
+    assert wire.parse_hello(message) == wire.INVALID_JSON

@@ -17,7 +17,6 @@ from collections.abc import Callable
 
 from .. import concurrency, wire
 
-
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 import time
 from typing import Any
@@ -74,6 +75,11 @@ def when_ready(server: Any) -> None:
         write_server_file(settings.db.parent, content)
     except OSError as error:
         sys.exit(f"agentlip: can not write server.json: {error.strerror}")
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    """Until gunicorn sets its own handlers the child has the master's, and a SIGTERM would be lost in them."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -198,8 +198,3 @@ class SocketTransport:
     def _reset_on_close(self) -> None:
         with suppress(OSError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def origin_host(environ: Mapping[str, Any]) -> str:
-    """The host and port the client asked for."""
-    return str(environ.get("HTTP_HOST", "")).lower()

@@ -23,7 +23,7 @@ from ..hub.session import Session
 from . import auth
 from .api.dispatch import METHODS, Call, answer_error
 from .state import HubState
-from .transport import SocketTransport, handshake, origin_host
+from .transport import SocketTransport, handshake
 
 logger = logging.getLogger("agentlip.ws")
 
@@ -69,7 +69,7 @@ def _plain() -> Response:
 def _check(state: HubState) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
     auth.check_token(state.token, request.headers.get("Authorization"), request.args.get("token"))
-    auth.check_origin(state.settings, request.headers.get("Origin"), origin_host(request.environ))
+    auth.check_origin(state.settings, request.headers.get("Origin"), request.environ.get("HTTP_HOST", ""))
     if request.method != "GET":
         raise InvalidInput("A WebSocket starts with GET")
     if "websocket" not in request.headers.get("Upgrade", "").lower():
