@@ -7,14 +7,17 @@ steps back.  So an id is made inside the write transaction, from the largest one
 
 from __future__ import annotations
 
-import secrets
+import os
+from functools import lru_cache
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_RANDOM_DIGITS = bytes(ord(_DIGITS[byte % 36]) for byte in range(256))
 _TIME_WIDTH = 8
 _BODY_WIDTH = 20
 _MAX_BODY = 60  # of 64 characters, "msg_" takes four
 
 
+@lru_cache(maxsize=16)
 def base36(number: int) -> str:
     digits = ""
     while number:
@@ -25,8 +28,8 @@ def base36(number: int) -> str:
 
 def new_id(prefix: str, now_ms: int, last: str | None) -> str:
     """A new id that sorts after `last`, the largest one of its table (None in an empty table)."""
-    tail = base36(secrets.randbits(62)).rjust(_BODY_WIDTH - _TIME_WIDTH, "0")
-    candidate = prefix + base36(now_ms).rjust(_TIME_WIDTH, "0") + tail[: _BODY_WIDTH - _TIME_WIDTH]
+    tail = os.urandom(_BODY_WIDTH - _TIME_WIDTH).translate(_RANDOM_DIGITS).decode()
+    candidate = prefix + base36(now_ms).rjust(_TIME_WIDTH, "0") + tail
     if last is None or candidate > last or not last.startswith(prefix):
         return candidate
     return prefix + _successor(last[len(prefix) :])

@@ -78,10 +78,7 @@ def post_message(
     url_block: Sequence[re.Pattern[str]] = (),
 ) -> tuple[Message, list[int]]:
     """Insert a message and attach the URLs it names; the first id is that of `message.created`."""
-    rows = transaction.execute("SELECT channel_id FROM topics WHERE id = ?", (topic_id,)).fetchall()
-    if not rows:
-        raise NotFound("Topic not found")
-    channel_id = rows[0][0]
+    channel_id = _touch(transaction, topic_id)
     now = transaction.now
     message = Message(transaction.new_id("msg_"), topic_id, channel_id, sender, content_raw, 1, now, None, None, None)
     transaction.execute(
@@ -89,7 +86,6 @@ def post_message(
         "VALUES (?, ?, ?, ?, ?, 1, ?)",
         (message.id, topic_id, channel_id, sender, content_raw, now),
     )
-    transaction.execute("UPDATE topics SET updated_at = ? WHERE id = ?", (now, topic_id))
     event_ids = [
         transaction.append(
             "message.created", Scope(channel_id, topic_id), Entity("message", message.id), {"message": message}
@@ -101,6 +97,16 @@ def post_message(
             if event_id is not None:
                 event_ids.append(event_id)
     return message, event_ids
+
+
+def _touch(transaction: Transaction, topic_id: str) -> str:
+    """Set the topic's `updated_at`, once per transaction, and return its channel. Raises NotFound."""
+    channel_id = transaction.touched.get(topic_id)
+    if channel_id is None:
+        channel_id = queries.topic(transaction.connection, topic_id).channel_id
+        transaction.execute("UPDATE topics SET updated_at = ? WHERE id = ?", (transaction.now, topic_id))
+        transaction.touched[topic_id] = channel_id
+    return channel_id
 
 
 def edit_message(

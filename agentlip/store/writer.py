@@ -46,6 +46,8 @@ class Transaction:
         self.execute = connection.execute
         self.now_ms = time.time_ns() // 1_000_000
         self.now = timestamp(self.now_ms)
+        # Topics whose `updated_at` is already this transaction's, with their channels.
+        self.touched: dict[str, str] = {}
         self._last_ids: dict[str, str | None] = {}
 
     def new_id(self, prefix: str) -> str:
@@ -211,6 +213,7 @@ class Writer:
             self._run_one(transaction, job)
             if job.error is not None:
                 connection.execute("ROLLBACK TO command")
+                transaction.touched.clear()
             connection.execute("RELEASE command")
 
     def _run_one(self, transaction: Transaction, job: _Job) -> None:

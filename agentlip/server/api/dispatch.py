@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Request, Response, current_app
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from ...errors import (
@@ -58,9 +59,10 @@ class Call:
         self.state = state
         self.started = time.perf_counter()
         # Straight from the WSGI environment: each look through Flask's request proxy costs a microsecond.
-        self.environ = request.environ
+        self.request: Request = request_ctx.request
+        self.environ = self.request.environ
         self.method: str = self.environ["REQUEST_METHOD"]
-        self.path = request.path
+        self.path = self.request.path
         given: str = self.environ.get("HTTP_X_REQUEST_ID", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         self.headers: dict[str, str] = {}
@@ -130,7 +132,7 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
         return
     state = call.state
     if state.limiter is not None:
-        call.headers.update(state.limiter.take(request.remote_addr or ""))
+        call.headers.update(state.limiter.take(call.request.remote_addr or ""))
     if endpoint.access == "write":
         if state.draining:
             raise ShuttingDown()
@@ -138,24 +140,24 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
     elif not state.settings.public_reads:
         auth.check_token(state.token, call.environ.get("HTTP_AUTHORIZATION"))
     if endpoint.method != "GET":
-        call.body = _read_body(endpoint)
+        call.body = _read_body(call.request, endpoint)
 
 
-def _read_body(endpoint: Endpoint) -> dict[str, Any]:
-    if endpoint.body_optional and not request.content_length and "HTTP_TRANSFER_ENCODING" not in request.environ:
+def _read_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    environ, length = request.environ, request.content_length
+    if endpoint.body_optional and not length and "HTTP_TRANSFER_ENCODING" not in environ:
         return {}
-    if request.mimetype != "application/json":
+    if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType()
-    if request.content_length is not None and request.content_length > endpoint.max_body:
+    if length is not None and length > endpoint.max_body:
         raise PayloadTooLarge()
-    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
+    if length is None and not environ.get("wsgi.input_terminated"):
         raise InvalidInput("The body needs a Content-Length")
     request.max_content_length = None  # a host's limit is for its own forms
     try:
-        if request.content_length is not None:
-            raw = request.get_data()  # also right when a hook of the host has read it already
-        else:  # chunked: the server below ends the stream, the limit is ours
-            raw = request.environ["wsgi.input"].read(endpoint.max_body + 1)
+        # get_data is right also when a hook of the host has read the body already. A chunked body
+        # is ended by the server below; the limit is ours.
+        raw = request.get_data() if length is not None else environ["wsgi.input"].read(endpoint.max_body + 1)
     except (OSError, HTTPException):
         raise InvalidInput("The body could not be read") from None
     if len(raw) > endpoint.max_body:
