@@ -70,6 +70,14 @@ class Registry:
                         if not members:
                             del index[scope_id]
 
+    def skip_to(self, head: int) -> bool:
+        """Move on to `head` without reading what lies between, if nobody is live who might want it."""
+        with self._lock:
+            if self._everything or self._by_channel or self._by_topic or self._ahead:
+                return False
+            self.position = max(self.position, head)
+            return True
+
     def publish(self, entries: Sequence[Entry]) -> None:
         """Hand a batch, ascending and right after `position`, to all sessions it matches. Only the tailer calls it.
 

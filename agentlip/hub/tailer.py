@@ -70,6 +70,8 @@ class Tailer:
             time.sleep(min(2 * spent, MAX_PAUSE_SECONDS))
 
     def _catch_up(self) -> None:
+        if self._registry.skip_to(self._store.latest()):
+            return
         while not self._stopped:
             entries = self._store.entries(self._registry.position, MAX_ID, self._batch_events, BATCH_BYTES)
             if not entries:
