@@ -71,7 +71,7 @@ class Wakeup(Protocol):
 
 
 class Reply(Protocol):
-    """A one-shot meeting point between a caller and a native thread."""
+    """A one-shot meeting point between a caller and whoever serves it."""
 
     def wait(self) -> None:
         """Block the calling greenlet or thread until delivered."""
@@ -91,7 +91,7 @@ def new_reply() -> Reply:
 
 
 def deliver(replies: Sequence[Reply]) -> None:
-    """Wake all waiting callers; from the native thread that served them; never blocks."""
+    """Wake all waiting callers; from whatever thread or greenlet served them; never blocks."""
     loops: dict[int, list[_GeventReply]] = {}
     for reply in replies:
         if isinstance(reply, _GeventReply):

@@ -7,14 +7,15 @@
 | CLOSED | ignored                | none                                           | never                   |
 
 `on_message` is called by the socket's reader; `on_drained` by the flusher, after a stall; the
-registry calls `deliver`.  Only one of them drives a replay at a time: whoever got the last page
-accepted in full.  Nothing here blocks, but for the page read from the log.
+registry calls `deliver`.  Only one of them drives a replay at a time.  Nothing here blocks, but for
+the page read from the log.
 """
 
 from __future__ import annotations
 
 import enum
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -69,6 +70,7 @@ class Session:
     __slots__ = (
         "__weakref__",
         "_boundary",
+        "_driving",
         "_hub",
         "_next_ping",
         "_offer",
@@ -88,6 +90,7 @@ class Session:
         self.subscription = _EVERYTHING
         self.cursor = 0
         self._boundary = 0
+        self._driving = threading.Lock()
         self.opened = time.monotonic()
         self._next_ping = self.opened + hub.settings.ping_interval
         self.closed_with: wire.Close | None = None
@@ -129,11 +132,13 @@ class Session:
 
     def on_drained(self) -> None:
         """All bytes so far are with the kernel: send further pages until it refuses some, then go live."""
-        try:
-            while self.state is State.REPLAY and self._send_page():
-                concurrency.cede()
-        except Exception:
-            self._replay_failed()
+        # The lock: a pong that stalls during a replay starts a flusher, which then comes here too.
+        with self._driving:
+            try:
+                while self.state is State.REPLAY and self._send_page():
+                    concurrency.cede()
+            except Exception:
+                self._replay_failed()
 
     def _send_page(self) -> bool:
         """Send one page, or go live; True when the next page may follow at once."""

@@ -1,6 +1,6 @@
 """The domain commands: each changes rows and appends its events in one transaction.
 
-Every command is a function of a Transaction, run by `writer` on its native thread; callers check
+Every command is a function of a Transaction, run by `writer` in a group with others; callers check
 the shape of their input first (types, lengths, characters).  What depends on the data is checked
 here, before anything is written.
 """

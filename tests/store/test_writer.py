@@ -329,13 +329,8 @@ def test_a_full_disk_is_service_unavailable_and_passes(store: Store, topic: Topi
     assert event_ids == [full + 1]
 
 
-def test_too_many_waiting_writes_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "MAX_WAITING", 2)
-    outcomes: list[Any] = []
-
-    def one_too_many() -> Any:
-        return Call(store, append).outcome()
-
+def occupy(store: Store) -> tuple[Call, threading.Event]:
+    """A command that holds the writer until the event is set."""
     entered, gate = threading.Event(), threading.Event()
 
     def hold(_: Transaction) -> None:
@@ -344,6 +339,17 @@ def test_too_many_waiting_writes_are_refused(store: Store, monkeypatch: pytest.M
 
     holder = Call(store, hold)
     assert entered.wait(20)
+    return holder, gate
+
+
+def test_too_many_waiting_writes_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "MAX_WAITING", 2)
+    outcomes: list[Any] = []
+
+    def one_too_many() -> Any:
+        return Call(store, append).outcome()
+
+    holder, gate = occupy(store)
     calls = [Call(store, append) for _ in range(2)]
     eventually(lambda: waiting(store) == 2)
     outcomes.append(one_too_many())
@@ -355,14 +361,7 @@ def test_too_many_waiting_writes_are_refused(store: Store, monkeypatch: pytest.M
 
 def test_closing_commits_what_waits_and_refuses_the_rest(path: Path) -> None:
     store = Store(path, "NORMAL", 5.0)
-    entered, gate = threading.Event(), threading.Event()
-
-    def hold(_: Transaction) -> None:
-        entered.set()
-        assert gate.wait(20)
-
-    holder = Call(store, hold)
-    assert entered.wait(20)
+    holder, gate = occupy(store)
     calls = [Call(store, append) for _ in range(3)]
     eventually(lambda: waiting(store) == 3)
     store.close()
