@@ -6,7 +6,7 @@ settings = lifecycle.settings_or_exit()
 
 bind = lifecycle.bind_address(settings)
 workers = settings.workers
-worker_class = "gevent"
+worker_class = "agentlip.server.worker.Worker"
 # Sockets beyond our own limit must reach the application to be told 503, not hang in the backlog.
 worker_connections = settings.max_connections * 2 + 1000
 preload_app = False  # locks made before the worker is patched would stay native and freeze it

@@ -15,7 +15,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 def _on_gevent() -> bool:
@@ -43,6 +45,9 @@ def native_socket(sock: socket.socket) -> socket.socket:
     """A second handle of the same descriptor whose calls go straight to the kernel; `detach` it, never close."""
     handle: socket.socket = _native("socket", "socket")(fileno=sock.fileno())
     return handle
+
+
+_native_ident = _native("_thread", "get_ident")
 
 
 def spawn(function: Callable[..., None], *args: Any) -> None:
@@ -76,9 +81,6 @@ class Reply(Protocol):
     def wait(self) -> None:
         """Block the calling greenlet or thread until delivered."""
 
-    def wait_for_thread(self) -> None:
-        """The same, when a native thread delivers and nothing else may keep the event loop busy."""
-
 
 def new_wakeup() -> Wakeup:
     """Call it on the thread (under gevent: the event loop's thread) that will wait."""
@@ -100,7 +102,7 @@ def deliver(replies: Sequence[Reply]) -> None:
             assert isinstance(reply, _ThreadReply)
             reply.lock.release()
     for group in loops.values():
-        group[0].hub.loop.run_callback_threadsafe(_switch_all, group)
+        _call_in_loop(group[0].hub, _switch_all, group)
 
 
 class Offload:
@@ -109,21 +111,27 @@ class Offload:
     def __init__(self) -> None:
         self._go = native_lock()
         self._go.acquire()
-        self._call: Callable[[], Any] | None = None
-        self._reply: Reply
-        self._error: BaseException | None = None
         self._running = False
+        self._call: Callable[[], Any] | None = None
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._done: _Done
 
-    def run(self, call: Callable[[], Any]) -> None:
-        """Run `call` on the thread and wait for its end; raises what it raised. One caller at a time."""
+    def run(self, call: Callable[[], T]) -> T:
+        """Run `call` on the thread, wait for its end and return its result; raises what it raised.
+
+        One caller at a time, and always the same greenlet or thread.
+        """
         if not self._running:
             self._running = True
+            self._done = _GeventDone() if _on_gevent() else _ThreadDone()
             _native("_thread", "start_new_thread")(self._loop, ())
-        self._call, self._error, self._reply = call, None, new_reply()
-        self._go.release()
-        self._reply.wait_for_thread()
+        self._call, self._error = call, None
+        self._done.wait_after(self._go.release)
         if self._error is not None:
             raise self._error
+        result: T = self._result
+        return result
 
     def stop(self) -> None:
         """End the thread; no call may be running."""
@@ -131,6 +139,7 @@ class Offload:
             self._running = False
             self._call = None
             self._go.release()
+            self._done.close()
 
     def _loop(self) -> None:
         while True:
@@ -138,17 +147,70 @@ class Offload:
             if self._call is None:
                 return
             try:
-                self._call()
+                self._result = self._call()
             except BaseException as error:
                 self._error = error
-            deliver([self._reply])
+            self._done.ring()
+
+
+class _Done(Protocol):
+    """The way back from the native thread."""
+
+    def wait_after(self, start: Callable[[], None]) -> None:
+        """Call `start`, then wait for one ring."""
+
+    def ring(self) -> None:
+        """From the native thread."""
+
+    def close(self) -> None:
+        """Nobody rings any more."""
+
+
+class _ThreadDone:
+    def __init__(self) -> None:
+        self._lock = native_lock()
+        self._lock.acquire()
+
+    def wait_after(self, start: Callable[[], None]) -> None:
+        start()
+        self._lock.acquire()
+
+    def ring(self) -> None:
+        self._lock.release()
+
+    def close(self) -> None:
+        pass
+
+
+class _GeventDone:
+    """A watcher that is made once. It is started while somebody waits: gevent takes a loop that waits for nothing
+    of its own for a deadlock."""
+
+    def __init__(self) -> None:
+        from gevent.hub import Waiter, get_hub
+
+        self._hub: Any = get_hub()
+        self._new_waiter = Waiter
+        self._watcher = self._hub.loop.async_()
+
+    def wait_after(self, start: Callable[[], None]) -> None:
+        waiter = self._new_waiter(self._hub)
+        self._watcher.start(waiter.switch, None)  # first: a ring before this would be lost
+        try:
+            start()
+            waiter.get()
+        finally:
+            self._watcher.stop()
+
+    def ring(self) -> None:
+        self._watcher.send()
+
+    def close(self) -> None:
+        self._watcher.close()
 
 
 class _ThreadReply:
     __slots__ = ("lock",)
-
-    def wait_for_thread(self) -> None:
-        self.wait()
 
     def __init__(self) -> None:
         self.lock = native_lock()
@@ -183,15 +245,13 @@ class _GeventReply:
     def wait(self) -> None:
         self.waiter.get()
 
-    def wait_for_thread(self) -> None:
-        """Wait with a started watcher: gevent takes a loop that waits for nothing of its own for a deadlock."""
-        with self.hub.loop.async_() as watcher:
-            watcher.start(_nothing)
-            self.waiter.get()
 
-
-def _nothing() -> None:
-    pass
+def _call_in_loop(hub: Any, function: Callable[..., None], *args: Any) -> None:
+    """Have the event loop call the function soon; from another thread that takes two system calls more."""
+    if hub.thread_ident == _native_ident():
+        hub.loop.run_callback(function, *args)
+    else:
+        hub.loop.run_callback_threadsafe(function, *args)
 
 
 def _switch_all(replies: list[_GeventReply]) -> None:
@@ -209,11 +269,13 @@ class _GeventWakeup:
         self._hub: Any = get_hub()
         self._waiter: Any = None
         self._rang = False
+        self._timeout = -1.0
+        self._timer: Any = None  # made once and used again: making one costs more than all the rest
 
     def set(self) -> None:
         if not self._rang:
             self._rang = True
-            self._hub.loop.run_callback_threadsafe(self._fire)
+            _call_in_loop(self._hub, self._fire)
 
     def _fire(self) -> None:
         if self._waiter is not None:
@@ -221,12 +283,14 @@ class _GeventWakeup:
 
     def wait(self, timeout: float) -> bool:
         if not self._rang:
+            if timeout != self._timeout:
+                self._timeout, self._timer = timeout, self._hub.loop.timer(timeout)
             waiter = self._waiter = self._new_waiter(self._hub)
-            with self._hub.loop.timer(timeout) as timer:
-                timer.start(waiter.switch, None)
-                try:
-                    waiter.get()
-                finally:
-                    self._waiter = None
+            self._timer.start(waiter.switch, None)
+            try:
+                waiter.get()
+            finally:
+                self._waiter = None
+                self._timer.stop()
         rang, self._rang = self._rang, False
         return rang

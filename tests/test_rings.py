@@ -31,7 +31,7 @@ HOMES = {
     "simple_websocket": {"server"},
     "wsproto": {"server"},
     "gevent": {"concurrency"},
-    "gunicorn": set(),
+    "gunicorn": {"server"},
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import concurrency, wire
 from ..config import Settings
 from ..model import Event
+from ..store.log import Entry
 from ..store.store import Store
 from .pages import Pages
 from .registry import Registry
 from .session import Session, Transport
+from .tail import Tail
 from .tailer import Tailer
 
 logger = logging.getLogger("agentlip.hub")
@@ -29,8 +31,9 @@ class Hub:
         self.instance_id = instance_id
         self.draining = False
         self.registry = Registry(store.latest())
-        self.pages = Pages(store, settings.queue_events)
-        self._tailer = Tailer(store, self.registry, settings.queue_events)
+        tail = Tail(self.registry.position)
+        self.pages = Pages(store, tail, settings.queue_events)
+        self._tailer = Tailer(store, self.registry, tail, settings.queue_events)
         self._open: set[Session] = set()  # counted: not yet closed
         self._present: set[Session] = set()  # until the reader has ended
         self._reserved = 0
@@ -42,9 +45,9 @@ class Hub:
         self._tailer.start()
         concurrency.spawn(self._sweep)
 
-    def wake(self) -> None:
-        """Something was committed: look at the log now."""
-        self._tailer.wake()
+    def wake(self, entries: Sequence[Entry] = ()) -> None:
+        """The entries were committed by this process, or, without any, something was by somebody."""
+        self._tailer.wake(entries)
 
     def publish_event(self, event: Event | Mapping[str, Any]) -> None:
         """Tell the hub of a committed event. It is delivered from the log, in order and exactly once.

@@ -1,4 +1,6 @@
-"""Pages of the log as blobs of frames, for replay. Full pages of everything are kept and shared.
+"""Pages of the log as blobs of frames, for replay: from the tail, or read from the log.
+
+Pages of everything are kept and shared.
 
 Events never change and ids have no gaps, so a full page is good for ever: when many clients
 catch up at once, each page is read and encoded once.  Pages end at multiples of PAGE_EVENTS, so
@@ -13,6 +15,7 @@ from typing import NamedTuple
 from .. import concurrency
 from ..store.store import Store
 from .subscription import Subscription
+from .tail import Tail
 
 PAGE_EVENTS = 500
 PAGE_BYTES = 256 * 1024
@@ -30,30 +33,46 @@ class Page(NamedTuple):
 class Pages:
     """May be used from any thread or greenlet; `next` reads the log inline when it must."""
 
-    def __init__(self, store: Store, max_events: int) -> None:
+    def __init__(self, store: Store, tail: Tail, max_events: int) -> None:
         self._store = store
+        self._tail = tail
         self._size = min(PAGE_EVENTS, max_events)
-        self._kept: OrderedDict[int, Page] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], Page] = OrderedDict()
         self._lock = concurrency.native_lock()
 
     def next(self, after: int, until: int, wanted: Subscription) -> Page:
         """The next page of wanted events with `after < event_id <= until`; without events when none are left."""
         if not wanted.is_everything:
-            return self._read(after, until, wanted)
-        end = after - after % self._size + self._size
-        if end > until:
-            return self._read(after, until, wanted)
+            return self._recent(after, until, wanted) or self._read(after, until, wanted)
+        end = min(until, after - after % self._size + self._size)
         with self._lock:
-            page = self._kept.get(after)
+            page = self._kept.get((after, end))
             if page is not None:
-                self._kept.move_to_end(after)
+                self._kept.move_to_end((after, end))
                 return page
-        page = self._read(after, end, wanted)
+        page = self._recent(after, end, wanted) or self._read(after, end, wanted)
         with self._lock:
-            self._kept[after] = page
+            self._kept[after, end] = page
             if len(self._kept) > KEPT_PAGES:
                 self._kept.popitem(last=False)
         return page
+
+    def _recent(self, after: int, until: int, wanted: Subscription) -> Page | None:
+        """A page from memory, or None when the tail does not reach so far."""
+        found = self._tail.after(after, until)
+        if found is None:
+            return None
+        entries, last_id = found
+        frames: list[bytes] = []
+        size = 0
+        for entry in entries:
+            if wanted.matches(entry.scope):
+                frames.append(entry.frame)
+                size += len(entry.frame)
+                if len(frames) == self._size or size > PAGE_BYTES:
+                    last_id = entry.event_id
+                    break
+        return Page(b"".join(frames), len(frames), last_id)
 
     def _read(self, after: int, until: int, wanted: Subscription) -> Page:
         entries = self._store.entries(after, until, self._size, PAGE_BYTES, wanted.channels, wanted.topics)

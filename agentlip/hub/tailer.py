@@ -1,24 +1,30 @@
 """The tailer: the single reader of the log in a process. It owns the order of what is published.
 
 It reads from its own position, so a doubled wake-up does nothing and a lost one costs one poll
-interval: commits of other processes, with or without this package, are seen the same way.
+interval: commits of other processes, with or without this package, are seen the same way.  The
+writer of this process hands over what it committed; where that follows directly on the position
+it need not be read back.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
+from collections.abc import Sequence
 
 from .. import concurrency
 from ..errors import AgentlipError
-from ..store.log import MAX_ID
+from ..store.log import MAX_ID, Entry
 from ..store.store import Store
 from .registry import Registry
+from .tail import Tail
 
 POLL_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 0.02
 BATCH_EVENTS = 256
 BATCH_BYTES = 256 * 1024
+_HANDED_EVENTS = 8192
 
 logger = logging.getLogger("agentlip.hub")
 
@@ -26,18 +32,27 @@ logger = logging.getLogger("agentlip.hub")
 class Tailer:
     """Runs in a greenlet or thread of its own between `start` and `stop`."""
 
-    def __init__(self, store: Store, registry: Registry, batch_events: int) -> None:
+    def __init__(self, store: Store, registry: Registry, tail: Tail, batch_events: int) -> None:
         self._store = store
         self._registry = registry
+        self._tail = tail
         self._batch_events = min(BATCH_EVENTS, batch_events)
         self._wakeup: concurrency.Wakeup = concurrency.new_wakeup()
+        self._lock = concurrency.native_lock()
+        self._handed: deque[Entry] = deque()
+        self._look = False
         self._stopped = False
 
     def start(self) -> None:
         concurrency.spawn(self._run)
 
-    def wake(self) -> None:
-        """Look at the log now; from any thread or greenlet, never blocks."""
+    def wake(self, entries: Sequence[Entry] = ()) -> None:
+        """Publish the entries, just committed here, or look at the log; from any thread or greenlet, never blocks."""
+        with self._lock:
+            if entries and len(self._handed) < _HANDED_EVENTS:
+                self._handed.extend(entries)
+            else:
+                self._look = True
         self._wakeup.set()
 
     def stop(self) -> None:
@@ -47,7 +62,8 @@ class Tailer:
     def _run(self) -> None:
         failing = False
         while not self._stopped:
-            self._wakeup.wait(POLL_SECONDS)
+            if not self._wakeup.wait(POLL_SECONDS):
+                self._look = True
             started = time.monotonic()
             try:
                 self._catch_up()
@@ -70,13 +86,40 @@ class Tailer:
             time.sleep(min(2 * spent, MAX_PAUSE_SECONDS))
 
     def _catch_up(self) -> None:
-        if self._registry.skip_to(self._store.latest()):
-            return
         while not self._stopped:
-            entries = self._store.entries(self._registry.position, MAX_ID, self._batch_events, BATCH_BYTES)
+            entries = self._take()
             if not entries:
-                return
-            self._registry.publish(entries)
-            if len(entries) < self._batch_events and sum(len(entry.frame) for entry in entries) <= BATCH_BYTES:
-                return  # that was all; a later commit rings again
-            concurrency.cede()  # flushers must keep up with a long run of batches
+                if not self._look and not self._handed:
+                    return
+                self._look = False
+                head = self._store.latest()
+                if head <= self._registry.position:
+                    continue
+                if self._registry.skip_to(head):  # nobody is live who might want what lies between
+                    self._tail.restart(head)
+                    continue
+                entries = self._store.entries(self._registry.position, MAX_ID, self._batch_events, BATCH_BYTES)
+                # A short page was all there is; a later commit rings again.
+                self._look = len(entries) == self._batch_events or sum(len(it.frame) for it in entries) > BATCH_BYTES
+            self._tail.extend(entries)
+            if not self._registry.skip_to(entries[-1].event_id):
+                self._registry.publish(entries)
+                if self._look:
+                    concurrency.cede()  # flushers must keep up with a long run of batches
+
+    def _take(self) -> list[Entry]:
+        """A batch of what this process committed, if it follows directly on the position; else nothing."""
+        batch: list[Entry] = []
+        size = 0
+        with self._lock:
+            handed = self._handed
+            while handed and handed[0].event_id <= self._registry.position:
+                handed.popleft()  # read from the log already
+            following = self._registry.position + 1
+            while handed and handed[0].event_id == following and len(batch) < self._batch_events:
+                batch.append(handed.popleft())
+                following += 1
+                size += batch[-1].size
+                if size > BATCH_BYTES:
+                    break
+        return batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 from typing import Any
 
 import orjson
@@ -12,6 +13,8 @@ import orjson
 from ..model import timestamp
 
 _TOKEN = re.compile(r"(?i)(\btoken=)[^&\s\"'#]+")
+_package = logging.getLogger("agentlip")
+_own: logging.StreamHandler[Any] | None = None
 _SERVER_LOGGERS = ("gunicorn.error", "gunicorn.access", "werkzeug", "gevent")
 
 
@@ -19,7 +22,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object per record; `extra={"fields": {...}}` replaces the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {"ts": timestamp(int(record.created * 1000)), "level": record.levelname.lower()}
+        line = _line(record.created, record.levelname.lower())
         fields = getattr(record, "fields", None)
         if fields is not None:
             line |= fields
@@ -28,6 +31,28 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
         return orjson.dumps(line, default=str).decode("utf-8", "replace")
+
+
+def _line(created: float, level: str) -> dict[str, Any]:
+    return {"ts": timestamp(int(created * 1000)), "level": level}
+
+
+def log_request(logger: logging.Logger, fields: dict[str, Any]) -> None:
+    """Log a request at level info, which the caller has checked.
+
+    A log record with its stack of handlers costs 30 us, a tenth of a whole request. Where the hub logs
+    by itself, and nobody has added a handler, the same line is written without one.
+    """
+    stream = _own.stream if _own is not None and _package.handlers == [_own] and not logger.handlers else None
+    raw = getattr(stream, "buffer", None)
+    if raw is not None:
+        raw.write(orjson.dumps(_line(time.time(), "info") | fields, option=orjson.OPT_APPEND_NEWLINE))
+        raw.flush()
+        return
+    # Made by hand: Logger.info would look for the caller's file and line, which is always this one.
+    record = logging.LogRecord(logger.name, logging.INFO, "", 0, "request", (), None)
+    record.fields = fields
+    logger.handle(record)
 
 
 class _Redaction(logging.Filter):
@@ -56,10 +81,10 @@ def redact_server_logs() -> None:
 
 def log_to_stderr(level: str) -> None:
     """The standalone hub's logging: the package's records as JSON lines on standard error."""
-    logger = logging.getLogger("agentlip")
-    logger.setLevel(level.upper())
-    logger.propagate = False
-    if not any(isinstance(handler.formatter, JsonFormatter) for handler in logger.handlers):
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(JsonFormatter())
-        logger.addHandler(handler)
+    global _own
+    _package.setLevel(level.upper())
+    _package.propagate = False
+    if _own is None:
+        _own = logging.StreamHandler(sys.stderr)
+        _own.setFormatter(JsonFormatter())
+        _package.addHandler(_own)

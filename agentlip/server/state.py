@@ -7,18 +7,30 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..config import Settings
 from ..hub.hub import Hub
 from ..model import Event
+from ..store.log import Entry
 from ..store.schema import SCHEMA_VERSION
 from ..store.store import Store
 from ..workspace import load_or_make_token, prepare_folder
 from .limits import RateLimiter
 
 PROTOCOL_VERSION = "v1"
+
+
+_process = object()
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class HubState:
@@ -35,7 +47,7 @@ class HubState:
             RateLimiter(settings.rate_limit_per_client, settings.rate_limit_global) if settings.rate_limits else None
         )
         self._lock = threading.Lock()
-        self._pid: int | None = None
+        self._started_in: object = None  # the process, by a mark that costs no system call
         self._store: Store
         self._hub: Hub
         self._token: str
@@ -44,7 +56,7 @@ class HubState:
     def start(self) -> None:
         """Open the files and start the hub in this process, once. Raises ConfigError or StorageError."""
         with self._lock:
-            if self._pid == os.getpid():
+            if self._started_in is _process:
                 return
             settings = self.settings
             prepare_folder(settings.db.parent)
@@ -52,28 +64,30 @@ class HubState:
             self._store = Store(settings.db, settings.synchronous, settings.write_timeout, self._committed)
             self._hub = Hub(self._store, settings, self.instance_id)
             self._hub.start()
-            self._pid = os.getpid()
+            self._store.listen(self._hub.wake)
+            self._hub.wake()  # for what was committed between the hub's first look and its listening
+            self._started_in = _process
         atexit.register(self.shut_down, 0.5)
 
-    def _committed(self) -> None:
-        self._hub.wake()
+    def _committed(self, entries: Sequence[Entry]) -> None:
+        self._hub.wake(entries)
 
     @property
     def store(self) -> Store:
-        if self._pid != os.getpid():
+        if self._started_in is not _process:
             self.start()
         return self._store
 
     @property
     def hub(self) -> Hub:
-        if self._pid != os.getpid():
+        if self._started_in is not _process:
             self.start()
         return self._hub
 
     @property
     def token(self) -> str:
         """The token clients must show; empty when none is configured."""
-        if self._pid != os.getpid():
+        if self._started_in is not _process:
             self.start()
         return self._token
 
@@ -105,5 +119,6 @@ class HubState:
     def shut_down(self, timeout: float = 0.0) -> None:
         """Answer SHUTTING_DOWN from now on and close all sockets with 1001; waits up to `timeout` seconds."""
         self.draining = True
-        if self._pid == os.getpid():
+        if self._started_in is _process:
             self._hub.shut_down(timeout)
+            self._store.listen(None)

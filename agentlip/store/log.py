@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
@@ -41,18 +41,35 @@ _BACKWARD = {column: sql.replace("LIMIT", "DESC LIMIT") for column, sql in _FORW
 _Query = tuple[str, tuple[Any, ...]]
 
 MAX_ID = (1 << 63) - 1
+_ENVELOPE_BYTES = 250
 
 
-class Entry(NamedTuple):
-    """An event ready for fan-out: its routing ids and the whole WebSocket frame, encoded once."""
+class Entry:
+    """An event ready for fan-out: its routing ids and the whole WebSocket frame, encoded once and at the first use."""
 
-    event_id: int
-    scope: Scope
-    frame: bytes
+    __slots__ = ("_event", "_frame", "event_id", "scope")
+
+    def __init__(self, event_id: int, scope: Scope, frame: bytes = b"", event: Event | None = None) -> None:
+        """Give either the frame or the event it is made of."""
+        self.event_id = event_id
+        self.scope = scope
+        self._frame = frame
+        self._event = event
+
+    @property
+    def frame(self) -> bytes:
+        if self._event is not None:
+            self._frame, self._event = _frame(*self._event), None
+        return self._frame
+
+    @property
+    def size(self) -> int:
+        """About the bytes of the frame, without encoding it."""
+        return len(self._frame) if self._event is None else len(self._event.data_json) + _ENVELOPE_BYTES
 
 
-def append(connection: sqlite3.Connection, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> int:
-    """Append one event inside the caller's write transaction and return its id.
+def append(connection: sqlite3.Connection, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> Entry:
+    """Append one event inside the caller's write transaction.
 
     Raises InvalidInput when the name is known and a scope id it needs is missing, or no id is given.
     """
@@ -60,8 +77,9 @@ def append(connection: sqlite3.Connection, ts: str, name: str, scope: Scope, ent
     if not any(scope) or any(not getattr(scope, key) for key in needed):
         raise InvalidInput(f"The event needs the scope ids {', '.join(needed) or 'of a channel or topic'}")
     cursor = connection.execute(_APPEND, (ts, name, *scope, *entity, data_json))
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    event_id = cursor.lastrowid
+    assert event_id is not None
+    return Entry(event_id, scope, event=Event(event_id, ts, name, scope, entity, data_json))
 
 
 def latest(connection: sqlite3.Connection) -> int:
@@ -120,13 +138,17 @@ def _frames(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
         scope = Scope(channel_id, topic_id, topic_id2)
         if "\0" in data_json:  # json_valid looks no further
             data_json = "null"
-        frame = wire.frame(wire.TEXT, wire.envelope(event_id, ts, name, scope, entity_type, entity_id, data_json))
+        frame = _frame(event_id, ts, name, scope, Entity(entity_type, entity_id), data_json)
         page.append(Entry(event_id, scope, frame))
         size += len(frame)
         if size > max_bytes:
             break
     cursor.close()  # an open cursor would hold a snapshot and let the WAL grow
     return page
+
+
+def _frame(event_id: int, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> bytes:
+    return wire.frame(wire.TEXT, wire.envelope(event_id, ts, name, scope, *entity, data_json))
 
 
 def events(

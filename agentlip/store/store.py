@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from ..model import Event
 from . import log
 from .database import Database
+from .peers import Peers
 from .writer import Transaction, Writer
 
 T = TypeVar("T")
@@ -22,12 +23,38 @@ class Store:
     """One open database file of one process."""
 
     def __init__(
-        self, path: Path, synchronous: str, write_timeout: float, on_commit: Callable[[], None] = lambda: None
+        self,
+        path: Path,
+        synchronous: str,
+        write_timeout: float,
+        on_commit: Callable[[Sequence[log.Entry]], None] = lambda _entries: None,
     ) -> None:
-        """Open the file, creating or migrating it first; may block on the disk. Raises StorageError."""
+        """Open the file, creating or migrating it first; may block on the disk. Raises StorageError.
+
+        `on_commit` is called after each commit of this process, see Writer; it must not block.
+        """
         self._database = Database(path, synchronous)
         self.db_id = self._database.prepare()
-        self._writer = Writer(self._database, write_timeout, on_commit)
+        self._on_commit = on_commit
+        self._peers_folder = path.with_name(path.name + "-peers")
+        self._peers = Peers(self._peers_folder, None)
+        self._peers.start()
+        self._writer = Writer(self._database, write_timeout, self._committed)
+
+    def listen(self, on_wake: Callable[[], None] | None) -> None:
+        """Call `on_wake`, on a greenlet or thread of its own, when another process of this host has committed.
+
+        That includes every process that writes through this class, but not programs that know nothing
+        of the package. `on_wake` must not block; None ends the listening. Under gevent call it on the
+        event loop's thread.
+        """
+        self._peers.stop()
+        self._peers = Peers(self._peers_folder, on_wake)
+        self._peers.start()
+
+    def _committed(self, entries: Sequence[log.Entry]) -> None:
+        self._on_commit(entries)
+        self._peers.ring()
 
     def write(self, command: Callable[..., T], *args: Any, heavy: bool = False) -> T:
         """Run a command of `mutations` with `args` in a write transaction; see Writer.submit."""
@@ -67,6 +94,7 @@ class Store:
     def close(self) -> None:
         """Refuse further writes and release this thread's connection."""
         self._writer.stop()
+        self._peers.stop()
         self._database.close()
 
 

@@ -231,6 +231,7 @@ def test_every_file_of_the_database_has_mode_0600(path: Path) -> None:
     Database(path).prepare()
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     store.close()
+    assert modes.pop("db.sqlite3-peers") == 0o700
     assert len(modes) == 5, "the file, -wal, -shm, -lock and a backup"
     assert set(modes.values()) == {0o600}
 

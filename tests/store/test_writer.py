@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from agentlip.errors import InternalError, InvalidInput, ServiceUnavailable, Shu
 from agentlip.model import Channel, Entity, Scope, Topic
 from agentlip.store import mutations, queries, writer
 from agentlip.store.database import Database
+from agentlip.store.log import Entry
 from agentlip.store.store import Store
 from agentlip.store.writer import Transaction
 
@@ -195,14 +196,15 @@ def test_ids_made_beside_a_failing_command_still_increase(store: Store, topic: T
 def test_on_commit_rings_after_the_commit_and_before_the_answer(path: Path) -> None:
     seen: list[tuple[int, ...]] = []
 
-    def look() -> None:
+    def look(entries: Sequence[Entry]) -> None:
         with closing(sqlite3.connect(path)) as connection:
-            seen.append(connection.execute("SELECT max(event_id) FROM events").fetchone())
+            head = connection.execute("SELECT max(event_id) FROM events").fetchone()
+            seen.append((*head, *(entry.event_id for entry in entries)))
 
     store = Store(path, "NORMAL", 5.0, look)
     for number in range(1, 4):
         store.write(append)
-        assert seen[-1] == (number,)
+        assert seen[-1] == (number, number)
     store.close()
 
 
@@ -282,7 +284,7 @@ def test_one_group_gives_up_only_the_commands_whose_time_is_up(path: Path) -> No
 
     with ExitStack() as stack:
 
-        def lock_once() -> None:
+        def lock_once(_entries: object) -> None:
             # Rung between two groups: whoever is next in line finds the database locked.
             if not entered.is_set() or gate.is_set():
                 stack.enter_context(lock_of_sqlite(path))

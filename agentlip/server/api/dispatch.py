@@ -7,8 +7,8 @@ here, as JSON, also inside a host application whose error pages stay its own.
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Request, Response, current_app
 from flask.globals import request_ctx
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from ...errors import (
@@ -30,7 +31,7 @@ from ...errors import (
     ShuttingDown,
     UnsupportedMediaType,
 )
-from .. import auth, limits
+from .. import auth, limits, logs
 from ..state import PROTOCOL_VERSION, HubState
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -64,7 +65,7 @@ class Call:
         self.method: str = self.environ["REQUEST_METHOD"]
         self.path = self.request.path
         given: str = self.environ.get("HTTP_X_REQUEST_ID", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         self.headers: dict[str, str] = {}
         self.body: dict[str, Any] = {}
         self.event_ids: list[int] = []
@@ -192,8 +193,15 @@ def answer_error(call: Call, error: AgentlipError) -> Response:
     return _answer(call, error.status, orjson.dumps(payload))
 
 
+class _CleanHeaders(Headers):
+    """Headers that need no check: their names and values are ours, or were checked by us."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._list = pairs
+
+
 class _JsonResponse(Response):
-    """A response whose headers are complete: they go out as they are, which saves a copy of them all."""
+    """A response whose headers are complete: they go out as they are, which saves two copies of them all."""
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         start_response(self.status, self.headers.to_wsgi_list())
@@ -202,11 +210,9 @@ class _JsonResponse(Response):
 
 def _answer(call: Call, status: int, body: bytes) -> Response:
     headers = [*_HEADERS, ("Content-Length", str(len(body))), ("X-Request-ID", call.request_id), *call.headers.items()]
-    response = _JsonResponse(body, status, headers)
+    response = _JsonResponse([body], status, _CleanHeaders(headers))
     if logger.isEnabledFor(logging.INFO):
-        # Made by hand: Logger.info would look for the caller's file and line, which is always this one.
-        record = logging.LogRecord(logger.name, logging.INFO, "", 0, "request", (), None)
-        record.fields = {
+        fields = {
             "method": call.method,
             "path": call.path,
             "status": status,
@@ -215,5 +221,5 @@ def _answer(call: Call, status: int, body: bytes) -> Response:
             "instance_id": call.state.instance_id,
             "event_ids": call.event_ids,
         }
-        logger.handle(record)
+        logs.log_request(logger, fields)
     return response
