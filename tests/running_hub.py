@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -96,6 +97,29 @@ class Hub:
             raise
         finally:
             self.process = None
+
+    def workers(self) -> set[int]:
+        """Pids of the living worker processes: the master's children."""
+        assert self.process is not None
+        found = set()
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
+                if fields and int(fields[1]) == self.process.pid and fields[0] != "Z":
+                    found.add(int(entry.name))
+        return found
+
+    def worker_of(self, sock: socket.socket) -> int:
+        """The pid of the worker at the other end of a connection; 0 while no worker has accepted it."""
+        ends = f"0100007F:{self.port:04X} 0100007F:{sock.getsockname()[1]:04X}"
+        inodes = [line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines() if ends in line]
+        for pid in self.workers() if inodes else ():
+            with contextlib.suppress(OSError):
+                for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                    with contextlib.suppress(OSError):
+                        if os.readlink(f"/proc/{pid}/fd/{descriptor}") == f"socket:[{inodes[0]}]":
+                            return pid
+        return 0
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -60,9 +60,16 @@ class RawSocket:
         self.sock.settimeout(20)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.sock.connect(("127.0.0.1", hub.port))
-        self.sock.sendall(upgrade_request())
         self._buffer = b""
+        try:
+            self._upgrade(hub.port)
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def _upgrade(self, port: int) -> None:
+        self.sock.connect(("127.0.0.1", port))
+        self.sock.sendall(upgrade_request())
         while b"\r\n\r\n" not in self._buffer:
             self._fill()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
