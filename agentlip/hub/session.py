@@ -108,7 +108,7 @@ class Session:
 
     def _answer(self, hello: wire.Hello) -> None:
         try:
-            head, oldest = self._hub.store.latest(), self._hub.store.oldest()
+            oldest, head = self._hub.store.bounds()
         except Exception:
             self._replay_failed()
             return

@@ -37,8 +37,8 @@ def _line(created: float, level: str) -> dict[str, Any]:
     return {"ts": timestamp(int(created * 1000)), "level": level}
 
 
-def log_request(logger: logging.Logger, fields: dict[str, Any]) -> None:
-    """Log a request at level info, which the caller has checked.
+def log_fields(logger: logging.Logger, message: str, fields: dict[str, Any]) -> None:
+    """Log the fields of a request or connection at level info, which the caller has checked.
 
     A log record with its stack of handlers costs 30 us, a tenth of a whole request. Where the hub logs
     by itself, and nobody has added a handler, the same line is written without one.
@@ -50,7 +50,7 @@ def log_request(logger: logging.Logger, fields: dict[str, Any]) -> None:
         raw.flush()
         return
     # Made by hand: Logger.info would look for the caller's file and line, which is always this one.
-    record = logging.LogRecord(logger.name, logging.INFO, "", 0, "request", (), None)
+    record = logging.LogRecord(logger.name, logging.INFO, "", 0, message, (), None)
     record.fields = fields
     logger.handle(record)
 

@@ -1,8 +1,9 @@
-"""One WebSocket's bytes: the handshake by simple-websocket, and after that a socket of our own.
+"""One WebSocket's bytes: the handshake, and after it the only reader and writer of the socket.
 
-simple-websocket never writes after the 101: it sends once and ignores the count, so a slow client
-would get cut frames.  Its reader thread is never started either: `run` is the only reader, on the
-greenlet or thread that accepted the request.  Writes never block: see hub.sendqueue.
+simple-websocket only tells where each server keeps its socket.  It never writes: it sends once and
+ignores the count, so a slow client would get cut frames.  Its reader thread is never started either:
+`run` is the only reader, on the greenlet or thread that accepted the request.  Writes never block:
+see hub.sendqueue.
 
 Closing: the Close frame goes out behind nothing but a half-sent frame, then the write side is
 shut, and the reader waits for the peer's Close; the hub's sweeper ends what takes too long.
@@ -10,6 +11,8 @@ shut, and the reader waits for the peer's Close; the hub's sweeper ends what tak
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import select
 import socket
 import struct
@@ -28,6 +31,10 @@ from .inbound import Inbound, Violation
 
 SEND_BUFFER = 128 * 1024
 RECEIVE_BYTES = 16 * 1024
+_KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"
+)
 CLOSE_SECONDS = 2.0
 # A slow consumer may still be reading what the kernel holds; the Close frame waits behind it.
 BACKPRESSURE_CLOSE_SECONDS = 10.0
@@ -48,12 +55,25 @@ class _NoThread:
         pass
 
 
+class _Finder(Server):  # type: ignore[misc]
+    def handshake(self) -> None:
+        """Ours is made below."""
+
+
 def handshake(environ: dict[str, Any]) -> tuple[socket.socket, str]:
-    """Answer 101 and return the socket with the kind of server it came from. Raises when the peer is gone."""
-    # With the client's extensions in sight deflate would be negotiated: 141 KB a socket.
-    environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-    server = Server(environ, thread_class=_NoThread, event_class=_NoThread)
-    return server.sock, server.mode
+    """Answer 101 and return the socket with the kind of server it came from. Raises when the peer is gone.
+
+    The caller has checked the request. No extension is taken up: with deflate a socket would hold 141 KB.
+    """
+    sock: socket.socket | None = environ.get("gunicorn.socket")
+    mode = "gunicorn"
+    if sock is None:
+        server = _Finder(environ, thread_class=_NoThread, event_class=_NoThread)
+        sock, mode = server.sock, server.mode
+    assert sock is not None
+    digest = hashlib.sha1(environ["HTTP_SEC_WEBSOCKET_KEY"].strip().encode() + _KEY_SUFFIX).digest()
+    sock.sendall(_SWITCHING % base64.b64encode(digest))
+    return sock, mode
 
 
 class SocketTransport:

@@ -20,7 +20,7 @@ from flask_sock import Sock
 
 from ..errors import AgentlipError, InvalidInput, ServiceUnavailable, ShuttingDown, UpgradeRequired
 from ..hub.session import Session
-from . import auth
+from . import auth, logs
 from .api.dispatch import METHODS, Call, answer_error
 from .state import HubState
 from .transport import SocketTransport, handshake
@@ -154,4 +154,4 @@ def run_session(call: Call, taken: Any) -> None:
 def _log(call: Call, event: str, fields: dict[str, Any]) -> None:
     if logger.isEnabledFor(logging.INFO):
         line = {"event": event, "path": call.path, "request_id": call.request_id, "instance_id": call.state.instance_id}
-        logger.info(event, extra={"fields": line | fields})
+        logs.log_fields(logger, event, line | fields)

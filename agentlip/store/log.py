@@ -88,10 +88,10 @@ def latest(connection: sqlite3.Connection) -> int:
     return row[0] or 0
 
 
-def oldest(connection: sqlite3.Connection) -> int:
-    """The first id of the log, 0 when it is empty; one index look-up."""
-    row = connection.execute("SELECT min(event_id) FROM events").fetchone()
-    return row[0] or 0
+def bounds(connection: sqlite3.Connection) -> tuple[int, int]:
+    """The first and the last id of the log, 0 and 0 when it is empty; two index look-ups."""
+    row = connection.execute("SELECT (SELECT min(event_id) FROM events), (SELECT max(event_id) FROM events)").fetchone()
+    return row[0] or 0, row[1] or 0
 
 
 def entries(

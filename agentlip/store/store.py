@@ -69,9 +69,9 @@ class Store:
         """The head of the log; 0 when it is empty."""
         return self.read(log.latest)
 
-    def oldest(self) -> int:
-        """The first event id of the log; 0 when it is empty."""
-        return self.read(log.oldest)
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last event id of the log; 0 and 0 when it is empty."""
+        return self.read(log.bounds)
 
     def entries(
         self,

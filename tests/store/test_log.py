@@ -70,11 +70,11 @@ def test_the_ids_of_the_log_start_at_one_and_have_no_gaps_after_a_refusal(store:
     with pytest.raises(InvalidInput):
         append(store, "x")
     assert append(store, "x", "c") == 2
-    assert (store.oldest(), store.latest()) == (1, 2)
+    assert store.bounds() == (1, store.latest()) == (1, 2)
 
 
 def test_an_empty_log_has_the_head_zero(store: Store) -> None:
-    assert (store.oldest(), store.latest()) == (0, 0)
+    assert store.bounds() == (0, store.latest()) == (0, 0)
     assert store.entries(0, log.MAX_ID, 10, LOTS) == []
     assert store.events(0, log.MAX_ID, 10, True, (), ()) == []
 

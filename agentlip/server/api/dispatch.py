@@ -221,5 +221,5 @@ def _answer(call: Call, status: int, body: bytes) -> Response:
             "instance_id": call.state.instance_id,
             "event_ids": call.event_ids,
         }
-        logs.log_request(logger, fields)
+        logs.log_fields(logger, "request", fields)
     return response
