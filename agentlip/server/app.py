@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request, request_finished, request_started
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from ..errors import AgentlipError, InternalError, InvalidInput, MethodNotAllowed, NotFound
 from . import logs
-from .api.dispatch import Call, answer_error
+from .api.dispatch import Answer, Call, answer_error
 from .extension import Agentlip
 
 logger = logging.getLogger("agentlip.app")
+
+
+class HubApp(Flask):
+    """Answers the hub's URLs that have no parameters before Flask makes contexts and looks for a route.
+
+    That saves a fifth of a request. As soon as somebody hooks into the application's requests, all of
+    them take Flask's way.
+    """
+
+    answers: Mapping[str, Answer] = MappingProxyType({})
+
+    def wsgi_app(self, environ: Any, start_response: Any) -> Any:
+        answer = self.answers.get(environ["PATH_INFO"])
+        if answer is None or self._is_hooked():
+            return super().wsgi_app(environ, start_response)
+        return answer(self.extensions["agentlip"], Request(environ))(environ, start_response)
+
+    def _is_hooked(self) -> bool:
+        hooks = self.before_request_funcs or self.after_request_funcs or self.teardown_request_funcs
+        return bool(hooks or self.teardown_appcontext_funcs or request_started.receivers or request_finished.receivers)
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
@@ -22,16 +44,17 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     Opens the database. Raises ConfigError or StorageError, each with one line for a human.
     """
-    app = Flask("agentlip", static_folder=None)
+    app = HubApp("agentlip", static_folder=None)
     app.config.update(config or {})
     Agentlip(app)
     state = app.extensions["agentlip"]
+    app.answers = state.answers
     logs.log_to_stderr(state.settings.log_level)
     state.start()
 
     @app.errorhandler(Exception)
     def answer(error: Exception) -> Response:
-        return answer_error(Call(state), _public(error))
+        return answer_error(Call(state, request_ctx.request), _public(error))
 
     return app
 

@@ -27,8 +27,7 @@ class Agentlip:
         """Read the settings (raises ConfigError) and register the routes; files are opened on first use."""
         settings = Settings.load(os.environ, app.config)
         logs.redact_server_logs()
-        app.extensions["agentlip"] = HubState(settings)
+        state = app.extensions["agentlip"] = HubState(settings)
         blueprint = Blueprint("agentlip", __name__)
-        ws.register(blueprint)
-        api.register(blueprint)
+        state.answers = ws.register(blueprint) | api.register(blueprint)
         app.register_blueprint(blueprint, url_prefix=url_prefix or self._url_prefix)

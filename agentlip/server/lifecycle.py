@@ -88,7 +88,6 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Watch for the end of the worker: gunicorn itself tells open WebSockets nothing."""
-    gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     concurrency.spawn(_drain_at_end, worker)
 

@@ -7,8 +7,10 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from flask import Response
 
 from ..config import Settings
 from ..hub.hub import Hub
@@ -52,6 +54,7 @@ class HubState:
         self._hub: Hub
         self._token: str
         self.draining = False
+        self.answers: Mapping[str, Callable[..., Response]] = {}  # of the URLs without parameters
 
     def start(self) -> None:
         """Open the files and start the hub in this process, once. Raises ConfigError or StorageError."""

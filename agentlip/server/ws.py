@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Request, Response, current_app
+from flask.globals import request_ctx
 from flask_sock import Sock
 
 from ..errors import AgentlipError, InvalidInput, ServiceUnavailable, ShuttingDown, UpgradeRequired
 from ..hub.session import Session
 from . import auth, logs
-from .api.dispatch import METHODS, Call, answer_error
+from .api.dispatch import METHODS, Answer, Call, answer_error
 from .state import HubState
 from .transport import SocketTransport, handshake
 
@@ -31,19 +32,23 @@ logger = logging.getLogger("agentlip.ws")
 class HubSock(Sock):  # type: ignore[misc]
     """flask-sock, with a gate before the handshake and the session run outside the request context."""
 
-    def route(self, path: str, bp: Blueprint, **kwargs: Any) -> Callable[[Callable[..., Any]], None]:
-        """Register `view(state, sock, release) -> iterator` for WebSocket requests to `path`."""
+    def route(self, path: str, bp: Blueprint, **kwargs: Any) -> Callable[[Callable[..., Any]], Answer]:
+        """Register `view(call, socket)` for WebSocket requests to `path`; it runs a whole session."""
 
-        def decorator(view: Callable[..., Any]) -> None:
-            def websocket_route() -> Response:
-                call = Call(current_app.extensions["agentlip"])
+        def decorator(view: Callable[..., Any]) -> Answer:
+            def answer(state: HubState, request: Request) -> Response:
+                call = Call(state, request)
                 try:
-                    _check(call.state)
+                    _check(call)
                     return _accept(call, view)
                 except AgentlipError as error:
                     return answer_error(call, error)
 
+            def websocket_route() -> Response:
+                return answer(current_app.extensions["agentlip"], request_ctx.request)
+
             bp.add_url_rule(path, "ws", websocket_route, websocket=True, **kwargs)
+            return answer
 
         return decorator
 
@@ -51,23 +56,20 @@ class HubSock(Sock):  # type: ignore[misc]
 sock = HubSock()
 
 
-def register(bp: Blueprint) -> None:
-    """Add the WebSocket route, and the plain one that explains what is missing."""
-    sock.route("/ws", bp=bp)(run_session)
-    bp.add_url_rule("/ws", "ws_plain", _plain, methods=METHODS)
+def register(bp: Blueprint) -> dict[str, Answer]:
+    """Add the WebSocket route, and the same for plain requests, which get to know what is missing."""
+    answer = sock.route("/ws", bp=bp)(run_session)
+
+    def plain() -> Response:
+        return answer(current_app.extensions["agentlip"], request_ctx.request)
+
+    bp.add_url_rule("/ws", "ws_plain", plain, methods=METHODS)
+    return {"/ws": answer}
 
 
-def _plain() -> Response:
-    call = Call(current_app.extensions["agentlip"])
-    try:
-        _check(call.state)
-    except AgentlipError as error:
-        return answer_error(call, error)
-    return answer_error(call, UpgradeRequired())
-
-
-def _check(state: HubState) -> None:
+def _check(call: Call) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
+    state, request = call.state, call.request
     auth.check_token(state.token, request.headers.get("Authorization"), request.args.get("token"))
     auth.check_origin(state.settings, request.headers.get("Origin"), request.environ.get("HTTP_HOST", ""))
     if request.method != "GET":
@@ -96,7 +98,7 @@ def _accept(call: Call, view: Callable[..., Any]) -> Response:
     if not hub.reserve():
         raise ServiceUnavailable("connection limit")
     try:
-        taken, mode = handshake(request.environ)
+        taken, mode = handshake(call.environ)
     except Exception as error:
         hub.release()
         raise InvalidInput("The WebSocket handshake failed") from error

@@ -15,7 +15,9 @@ _LINK_KINDS = ("url", "link")
 
 
 def list_attachments(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
-    return 200, {"attachments": call.state.store.read(queries.attachments, topic_id, fields.query_text("kind"))}
+    return 200, {
+        "attachments": call.state.store.read(queries.attachments, topic_id, fields.query_text(call.args, "kind"))
+    }
 
 
 def add_attachment(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:

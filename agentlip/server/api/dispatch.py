@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Request, Response, current_app
 from flask.globals import request_ctx
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import HTTPException
 
 from ...errors import (
@@ -56,22 +56,28 @@ logger = logging.getLogger("agentlip.request")
 class Call:
     """One request on its way through the API. `event_ids` is what it appended, for the log."""
 
-    def __init__(self, state: HubState) -> None:
+    def __init__(self, state: HubState, request: Request) -> None:
         self.state = state
         self.started = time.perf_counter()
-        # Straight from the WSGI environment: each look through Flask's request proxy costs a microsecond.
-        self.request: Request = request_ctx.request
-        self.environ = self.request.environ
+        self.request = request
+        self.environ = request.environ
         self.method: str = self.environ["REQUEST_METHOD"]
-        self.path = self.request.path
+        self.path = request.path
         given: str = self.environ.get("HTTP_X_REQUEST_ID", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         self.headers: dict[str, str] = {}
         self.body: dict[str, Any] = {}
         self.event_ids: list[int] = []
 
+    @property
+    def args(self) -> MultiDict[str, str]:
+        """The parameters of the query string."""
+        return self.request.args
+
 
 Handler = Callable[..., tuple[int, Any]]
+# (state, request, **parameters of the URL); needs no context of Flask's and raises nothing.
+Answer = Callable[..., Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +95,32 @@ class Endpoint:
     body_optional: bool = False
 
 
-def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> None:
-    """One rule per URL, and one for everything else below /api/v1."""
+def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> dict[str, Answer]:
+    """One rule per URL, and one for everything else below /api/v1. Returns the URLs without parameters."""
     urls: dict[str, dict[str, Endpoint]] = {}
     for table in tables:
         for endpoint in table:
             urls.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    for path, methods in urls.items():
+    answers = {path: _answerer(methods) for path, methods in urls.items()}
+    for path, answer in answers.items():
         name = re.sub(r"\W+", "_", path).strip("_")
-        bp.add_url_rule(path, name, _view(methods), methods=METHODS, provide_automatic_options=False)
-    unknown = _view({})
+        bp.add_url_rule(path, name, _view(answer), methods=METHODS, provide_automatic_options=False)
+    unknown = _view(_answerer({}))
     for path in ("/api/v1/", "/api/v1/<path:rest>"):
         bp.add_url_rule(path, "unknown", unknown, methods=METHODS, provide_automatic_options=False)
+    return {path: answer for path, answer in answers.items() if "<" not in path}
 
 
-def _view(methods: Mapping[str, Endpoint]) -> Callable[..., Response]:
+def _view(answer: Answer) -> Callable[..., Response]:
     def view(**params: str) -> Response:
-        call = Call(current_app.extensions["agentlip"])
+        return answer(current_app.extensions["agentlip"], request_ctx.request, **params)
+
+    return view
+
+
+def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
+    def answer(state: HubState, request: Request, **params: str) -> Response:
+        call = Call(state, request)
         try:
             if not methods:
                 raise NotFound()
@@ -124,7 +139,7 @@ def _view(methods: Mapping[str, Endpoint]) -> Callable[..., Response]:
             logger.error("A request failed", exc_info=error)
             return answer_error(call, InternalError())
 
-    return view
+    return answer
 
 
 def _admit(call: Call, endpoint: Endpoint) -> None:

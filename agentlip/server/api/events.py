@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from flask import request
 
 from ...errors import InvalidInput
 from ...model import Event
@@ -14,16 +13,16 @@ from .dispatch import Call, Endpoint
 
 
 def list_events(call: Call) -> tuple[int, dict[str, Any]]:
-    tail = request.args.get("tail") is not None
-    if tail and request.args.get("after") is not None:
+    tail = call.args.get("tail") is not None
+    if tail and call.args.get("after") is not None:
         raise InvalidInput("after and tail exclude each other")
-    after = fields.number("after", 0, 0)
-    limit = fields.number("limit", 100, 1, cap=fields.MAX_PAGE)
+    after = fields.number(call.args, "after", 0, 0)
+    limit = fields.number(call.args, "limit", 100, 1, cap=fields.MAX_PAGE)
     if tail:
-        limit = fields.number("tail", 0, 1, fields.MAX_PAGE)
+        limit = fields.number(call.args, "tail", 0, 1, fields.MAX_PAGE)
     head = call.state.store.latest()
     events = call.state.store.events(
-        after, head, limit, tail, request.args.getlist("channel_id"), request.args.getlist("topic_id")
+        after, head, limit, tail, call.args.getlist("channel_id"), call.args.getlist("topic_id")
     )
     return 200, {"replay_until": head, "events": [_row(event) for event in events]}
 

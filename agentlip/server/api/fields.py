@@ -6,8 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask import request
-
 from ...errors import InvalidInput, PayloadTooLarge
 
 MAX_CONTENT_BYTES = 65_536
@@ -57,9 +55,11 @@ def expected_version(body: Mapping[str, Any]) -> int | None:
     return value
 
 
-def number(name: str, default: int, low: int, high: int = _MAX_NUMBER, cap: int | None = None) -> int:
-    """A whole number of the query string between `low` and `high`; above `cap` it counts as `cap`."""
-    value = request.args.get(name)
+def number(
+    args: Mapping[str, str], name: str, default: int, low: int, high: int = _MAX_NUMBER, cap: int | None = None
+) -> int:
+    """A whole number of the query string's `args` between `low` and `high`; above `cap` it counts as `cap`."""
+    value = args.get(name)
     if value is None:
         return default
     if not re.fullmatch(r"[0-9]{1,19}", value) or not low <= int(value) <= high:
@@ -80,9 +80,9 @@ def refuse_nul(value: Any, name: str) -> None:
             refuse_nul(item, name)
 
 
-def query_text(name: str) -> str | None:
+def query_text(args: Mapping[str, str], name: str) -> str | None:
     """A parameter of the query string without NUL, or None; the empty string counts as absent."""
-    value = request.args.get(name)
+    value = args.get(name)
     if value is not None and ("\0" in value or "�" in value):
         raise InvalidInput(f"{name} must be valid text")
     return value or None

@@ -12,12 +12,17 @@ from .dispatch import Call, Endpoint
 
 
 def list_messages(call: Call) -> tuple[int, dict[str, Any]]:
-    channel_id, topic_id = fields.query_text("channel_id"), fields.query_text("topic_id")
+    channel_id, topic_id = fields.query_text(call.args, "channel_id"), fields.query_text(call.args, "topic_id")
     if channel_id is None and topic_id is None:
         raise InvalidInput("channel_id or topic_id is required")
-    limit = fields.number("limit", 50, 1, cap=fields.MAX_PAGE)
+    limit = fields.number(call.args, "limit", 50, 1, cap=fields.MAX_PAGE)
     messages, has_more = call.state.store.read(
-        queries.messages, channel_id, topic_id, limit, fields.query_text("before_id"), fields.query_text("after_id")
+        queries.messages,
+        channel_id,
+        topic_id,
+        limit,
+        fields.query_text(call.args, "before_id"),
+        fields.query_text(call.args, "after_id"),
     )
     return 200, {"messages": messages, "has_more": has_more}
 

@@ -10,8 +10,8 @@ from .dispatch import Call, Endpoint
 
 
 def list_topics(call: Call, channel_id: str) -> tuple[int, dict[str, Any]]:
-    limit = fields.number("limit", 50, 1, cap=fields.MAX_PAGE)
-    offset = fields.number("offset", 0, 0)
+    limit = fields.number(call.args, "limit", 50, 1, cap=fields.MAX_PAGE)
+    offset = fields.number(call.args, "offset", 0, 0)
     topics, has_more = call.state.store.read(queries.topics, channel_id, limit, offset)
     return 200, {"topics": topics, "has_more": has_more}
 
