@@ -47,7 +47,13 @@ def native_socket(sock: socket.socket) -> socket.socket:
     return handle
 
 
+_sleep = _native("time", "sleep")
 _native_ident = _native("_thread", "get_ident")
+
+
+def native_sleep(seconds: float) -> None:
+    """Put the whole OS thread to sleep: for threads that no event loop lives on. As exact as the kernel's timers."""
+    _sleep(seconds)
 
 
 def spawn(function: Callable[..., None], *args: Any) -> None:

@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..errors import AgentlipError, InternalError, ServiceUnavailable, StorageEr
 from . import schema
 
 _OPEN_SECONDS = 2.0
+_LOCK_POLL_SECONDS = 0.0001
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: "database busy",
     sqlite3.SQLITE_LOCKED: "database busy",
@@ -40,6 +41,10 @@ def public_error(error: sqlite3.Error) -> AgentlipError:
     """The error a caller gets for a failed statement."""
     reason = _UNAVAILABLE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     return ServiceUnavailable(reason) if reason else InternalError()
+
+
+def _inline(call: Callable[[], None]) -> None:
+    call()
 
 
 class Database:
@@ -140,27 +145,37 @@ class Database:
             time.sleep(0.002)
 
     @contextmanager
-    def locked(self, deadline: float) -> Iterator[None]:
+    def locked(self, deadline: float, wait: Callable[[Callable[[], None]], None] = _inline) -> Iterator[None]:
         """Keep out the other processes of this host that use the package; ServiceUnavailable at the deadline.
 
         SQLite's own lock is unfair between processes: one of them can starve the others for seconds.
         The lock file carries no data. Other programs on the file do not know it, and need not.
-        One caller at a time per Database object: the writer, or whoever prepares the file.
+        One caller at a time per Database object: the writer, or whoever prepares the file. When somebody
+        else has the lock, `wait` is given the call that waits for it, to be run on another thread:
+        an event loop's timers, exact to 1 ms, would waste more time than most commits take.
         """
         if self._lock_handle is None:
             self._lock_handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        while True:
-            try:
-                fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise ServiceUnavailable("database busy") from None
-                time.sleep(0.0005)
+        if not self._try_lock():
+            wait(lambda: self._wait_for_lock(deadline))
         try:
             yield
         finally:
             fcntl.flock(self._lock_handle, fcntl.LOCK_UN)
+
+    def _try_lock(self) -> bool:
+        assert self._lock_handle is not None
+        try:
+            fcntl.flock(self._lock_handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _wait_for_lock(self, deadline: float) -> None:
+        while not self._try_lock():
+            if time.monotonic() >= deadline:
+                raise ServiceUnavailable("database busy")
+            concurrency.native_sleep(_LOCK_POLL_SECONDS)
 
     def close(self) -> None:
         """Close this thread's read connection; those of other threads close when they end."""

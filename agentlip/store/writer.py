@@ -159,8 +159,9 @@ class Writer:
         ServiceUnavailable and the others go back to the head of the queue.
         """
         try:
-            with self._database.locked(min(job.deadline for job in jobs)):
-                connection = self._begin(min(job.deadline for job in jobs))
+            deadline = min(job.deadline for job in jobs)
+            with self._database.locked(deadline, self._offload.run):
+                connection = self._begin(deadline)
                 if any(job.heavy for job in jobs):
                     appended = self._offload.run(lambda: self._apply(connection, jobs))
                 else:
