@@ -290,9 +290,9 @@ class _GeventWakeup:
     def wait(self, timeout: float) -> bool:
         if not self._rang:
             if timeout != self._timeout:
-                self._timeout, self._timer = timeout, self._hub.loop.timer(timeout)
+                self._timeout, self._timer = timeout, self._hub.loop.timer(timeout, repeat=timeout)
             waiter = self._waiter = self._new_waiter(self._hub)
-            self._timer.start(waiter.switch, None)
+            self._timer.again(waiter.switch, None)  # not `start`: that would go on with what was left of the last time
             try:
                 waiter.get()
             finally:

@@ -30,6 +30,7 @@ class Hub:
         self.settings = settings
         self.instance_id = instance_id
         self.draining = False
+        self._missed = False
         self.registry = Registry(store.latest())
         tail = Tail(self.registry.position)
         self.pages = Pages(store, tail, settings.queue_events)
@@ -48,6 +49,19 @@ class Hub:
     def wake(self, entries: Sequence[Entry] = ()) -> None:
         """The entries were committed by this process, or, without any, something was by somebody."""
         self._tailer.wake(entries)
+
+    def look(self) -> None:
+        """Another process has committed. While nobody is live the tailer has time until its next poll."""
+        if self.registry.is_live:
+            self._tailer.wake()
+        else:
+            self._missed = True
+
+    def joined(self) -> None:
+        """A session has become live: what was committed a moment before must not wait for the poll."""
+        if self._missed:
+            self._missed = False
+            self._tailer.wake()
 
     def publish_event(self, event: Event | Mapping[str, Any]) -> None:
         """Tell the hub of a committed event. It is delivered from the log, in order and exactly once.

@@ -70,10 +70,15 @@ class Registry:
                         if not members:
                             del index[scope_id]
 
+    @property
+    def is_live(self) -> bool:
+        """Whether anybody waits for events."""
+        return bool(self._everything or self._by_channel or self._by_topic or self._ahead)
+
     def skip_to(self, head: int) -> bool:
         """Move on to `head` without reading what lies between, if nobody is live who might want it."""
         with self._lock:
-            if self._everything or self._by_channel or self._by_topic or self._ahead:
+            if self.is_live:
                 return False
             self.position = max(self.position, head)
             return True

@@ -148,6 +148,7 @@ class Session:
             # Marked first: what the registry delivers right after joining belongs to a live session.
             self.state = State.LIVE
             if hub.registry.join(self):
+                hub.joined()
                 if self.is_closed:
                     hub.registry.leave(self)
                 return False

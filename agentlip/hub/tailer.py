@@ -92,13 +92,12 @@ class Tailer:
                 if not self._look and not self._handed:
                     return
                 self._look = False
-                head = self._store.latest()
-                if head <= self._registry.position:
-                    continue
-                if self._registry.skip_to(head):  # nobody is live who might want what lies between
-                    self._tail.restart(head)
+                if not self._registry.is_live:
+                    self._skip()
                     continue
                 entries = self._store.entries(self._registry.position, MAX_ID, self._batch_events, BATCH_BYTES)
+                if not entries:
+                    continue
                 # A short page was all there is; a later commit rings again.
                 self._look = len(entries) == self._batch_events or sum(len(it.frame) for it in entries) > BATCH_BYTES
             self._tail.extend(entries)
@@ -106,6 +105,12 @@ class Tailer:
                 self._registry.publish(entries)
                 if self._look:
                     concurrency.cede()  # flushers must keep up with a long run of batches
+
+    def _skip(self) -> None:
+        """Move on to the head of the log: nobody is live who might want what lies between."""
+        head = self._store.latest()
+        if head > self._registry.position and self._registry.skip_to(head):
+            self._tail.restart(head)
 
     def _take(self) -> list[Entry]:
         """A batch of what this process committed, if it follows directly on the position; else nothing."""

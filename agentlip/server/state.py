@@ -67,7 +67,7 @@ class HubState:
             self._store = Store(settings.db, settings.synchronous, settings.write_timeout, self._committed)
             self._hub = Hub(self._store, settings, self.instance_id)
             self._hub.start()
-            self._store.listen(self._hub.wake)
+            self._store.listen(self._hub.look)
             self._hub.wake()  # for what was committed between the hub's first look and its listening
             self._started_in = _process
         atexit.register(self.shut_down, 0.5)

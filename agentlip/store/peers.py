@@ -28,6 +28,8 @@ _TICK_NS = 2_000_000_000
 _NAME = re.compile(r"\d+-[0-9a-f]{8}")
 _UNFINISHED = ".new"
 _MAX_DRAINED = 64
+# Between two wake-ups: with several busy writers each look at the log then finds more than one commit.
+_PAUSE_SECONDS = 0.001
 
 logger = logging.getLogger("agentlip.store")
 
@@ -148,6 +150,7 @@ class Peers:
             while doorbell.poll() and self._ringing:
                 self._drain()
                 on_wake()  # after the draining: a commit whose datagram was taken is seen by this one
+                time.sleep(_PAUSE_SECONDS)
         except Exception:
             logger.exception("No more wake-ups from other processes")
         finally:
