@@ -7,7 +7,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from flask import Flask, Request, Response, request, request_finished, request_started
+from flask import (
+    Flask,
+    Request,
+    Response,
+    appcontext_popped,
+    appcontext_pushed,
+    appcontext_tearing_down,
+    request,
+    request_finished,
+    request_started,
+    request_tearing_down,
+)
 from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
@@ -17,6 +28,16 @@ from .api.dispatch import Answer, Call, answer_error
 from .extension import Agentlip
 
 logger = logging.getLogger("agentlip.app")
+
+
+_SIGNALS = (
+    appcontext_pushed,
+    appcontext_popped,
+    appcontext_tearing_down,
+    request_started,
+    request_finished,
+    request_tearing_down,
+)
 
 
 class HubApp(Flask):
@@ -36,7 +57,8 @@ class HubApp(Flask):
 
     def _is_hooked(self) -> bool:
         hooks = self.before_request_funcs or self.after_request_funcs or self.teardown_request_funcs
-        return bool(hooks or self.teardown_appcontext_funcs or request_started.receivers or request_finished.receivers)
+        hooks = hooks or self.teardown_appcontext_funcs or self.url_value_preprocessors
+        return bool(hooks or self.config["TRUSTED_HOSTS"] or any(signal.receivers for signal in _SIGNALS))
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:

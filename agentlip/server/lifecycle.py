@@ -95,6 +95,7 @@ def post_worker_init(worker: Any) -> None:
 def _drain_at_end(worker: Any) -> None:
     while worker.alive:
         time.sleep(_POLL_SECONDS)
+    getattr(worker, "stop_accepting", lambda: None)()  # other classes of workers do so later
     _shut_down(worker, _DRAIN_SECONDS)
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -46,8 +47,9 @@ def log_fields(logger: logging.Logger, message: str, fields: dict[str, Any]) -> 
     stream = _own.stream if _own is not None and _package.handlers == [_own] and not logger.handlers else None
     raw = getattr(stream, "buffer", None)
     if raw is not None:
-        raw.write(orjson.dumps(_line(time.time(), "info") | fields, option=orjson.OPT_APPEND_NEWLINE))
-        raw.flush()
+        with suppress(OSError):  # a full disk, a reader that went away: the request itself goes on
+            raw.write(orjson.dumps(_line(time.time(), "info") | fields, option=orjson.OPT_APPEND_NEWLINE))
+            raw.flush()
         return
     # Made by hand: Logger.info would look for the caller's file and line, which is always this one.
     record = logging.LogRecord(logger.name, logging.INFO, "", 0, message, (), None)

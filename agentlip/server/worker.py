@@ -9,18 +9,19 @@ hub also runs under gunicorn's own `gevent` worker; a request then costs about 5
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any, ClassVar
 
 from greenlet import GreenletExit
 from gunicorn import util
 from gunicorn.config import PostRequest, PreRequest
 from gunicorn.http import wsgi
-from gunicorn.workers.ggevent import GeventWorker
+from gunicorn.workers import ggevent
 
 _MAX_NAMES = 256
 
 
-class Worker(GeventWorker):  # type: ignore[misc]
+class Worker(ggevent.GeventWorker):  # type: ignore[misc]
     """Serves requests of a hub; anything unusual is left to gunicorn."""
 
     def init_process(self) -> None:
@@ -36,7 +37,24 @@ class Worker(GeventWorker):  # type: ignore[misc]
             or cfg.pre_request is not PreRequest.default
             or cfg.post_request is not PostRequest.default
         )
+        self._servers: list[Any] = []
         super().init_process()
+
+    def server_class(self, sock: Any, spawn: Any, **_wsgi_only: Any) -> Any:
+        """The server of one listening socket: gunicorn's usual one, which it would not let us get at."""
+        server = ggevent.StreamServer(sock, handle=partial(self.handle, sock), spawn=spawn, **self._tls())
+        if self.cfg.workers > 1:
+            server.max_accept = 1
+        self._servers.append(server)
+        return server
+
+    def _tls(self) -> dict[str, Any]:
+        return {"ssl_context": ggevent.ssl_context(self.cfg)} if self.cfg.is_ssl else {}
+
+    def stop_accepting(self) -> None:
+        """Leave new connections to other workers; gunicorn itself does that up to a second after the signal."""
+        for server in self._servers:
+            server.stop_accepting()
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         if not self._ordinary:
