@@ -24,7 +24,7 @@ POLL_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 0.02
 BATCH_EVENTS = 256
 BATCH_BYTES = 256 * 1024
-_HANDED_EVENTS = 8192
+_HANDED_BYTES = 4 * 1024 * 1024
 
 logger = logging.getLogger("agentlip.hub")
 
@@ -40,6 +40,7 @@ class Tailer:
         self._wakeup: concurrency.Wakeup = concurrency.new_wakeup()
         self._lock = concurrency.native_lock()
         self._handed: deque[Entry] = deque()
+        self._handed_bytes = 0
         self._look = False
         self._stopped = False
 
@@ -49,10 +50,11 @@ class Tailer:
     def wake(self, entries: Sequence[Entry] = ()) -> None:
         """Publish the entries, just committed here, or look at the log; from any thread or greenlet, never blocks."""
         with self._lock:
-            if entries and len(self._handed) < _HANDED_EVENTS:
+            if entries and self._handed_bytes < _HANDED_BYTES:
                 self._handed.extend(entries)
+                self._handed_bytes += sum([entry.size for entry in entries])
             else:
-                self._look = True
+                self._look = True  # also when so much waits that it is better read back from the log
         self._wakeup.set()
 
     def stop(self) -> None:
@@ -127,4 +129,5 @@ class Tailer:
                 size += batch[-1].size
                 if size > BATCH_BYTES:
                     break
+            self._handed_bytes = self._handed_bytes - size if handed else 0
         return batch

@@ -56,9 +56,15 @@ class HubApp(Flask):
         return answer(self.extensions["agentlip"], Request(environ))(environ, start_response)
 
     def _is_hooked(self) -> bool:
-        hooks = self.before_request_funcs or self.after_request_funcs or self.teardown_request_funcs
-        hooks = hooks or self.teardown_appcontext_funcs or self.url_value_preprocessors
-        return bool(hooks or self.config["TRUSTED_HOSTS"] or any(signal.receivers for signal in _SIGNALS))
+        return bool(
+            self.before_request_funcs
+            or self.after_request_funcs
+            or self.teardown_request_funcs
+            or self.teardown_appcontext_funcs
+            or self.url_value_preprocessors
+            or self.config.get("TRUSTED_HOSTS")
+            or any(signal.receivers for signal in _SIGNALS)
+        )
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
