@@ -67,7 +67,7 @@ def parse_hello(message: str | bytes) -> Hello | Close:
     """Parse the first message of a WebSocket, at most MAX_MESSAGE_BYTES; a Close says what is wrong."""
     try:
         text = message if isinstance(message, str) else message.decode()
-        hello = json.loads(text, parse_int=_parse_int, parse_constant=_not_a_number)
+        hello = _decode(text)
     except (ValueError, RecursionError):
         return INVALID_JSON
     if hello is None or (isinstance(hello, float) and math.isnan(hello)):
@@ -102,6 +102,11 @@ def _not_a_number(_word: str) -> float:
     return math.nan
 
 
+# Made once: json.loads and json.dumps make them anew for each call that has options.
+_decode = json.JSONDecoder(parse_int=_parse_int, parse_constant=_not_a_number).decode
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 def _cursor(value: Any) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         return None
@@ -130,7 +135,7 @@ def hello_ok(replay_until: int, instance_id: str, db_id: str, oldest_event_id: i
     }
     if reason is not None:
         answer["reason"] = reason
-    return frame(TEXT, json.dumps(answer, separators=(",", ":")).encode())
+    return frame(TEXT, _encode(answer).encode())
 
 
 def _nullable(text: str | None) -> str:
