@@ -51,6 +51,8 @@ class Pages:
                 self._kept.move_to_end((after, end))
                 return page
         page = self._recent(after, end, wanted) or self._read(after, end, wanted)
+        if page.last_id < end and page.events < self._size and len(page.blob) <= PAGE_BYTES:
+            return page  # cut short by the tail's head: the next one will be longer
         with self._lock:
             self._kept[after, end] = page
             if len(self._kept) > KEPT_PAGES:

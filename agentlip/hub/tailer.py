@@ -99,6 +99,7 @@ class Tailer:
                     continue
                 entries = self._store.entries(self._registry.position, MAX_ID, self._batch_events, BATCH_BYTES)
                 if not entries:
+                    self._forget_handed()
                     continue
                 # A short page was all there is; a later commit rings again.
                 self._look = len(entries) == self._batch_events or sum(len(it.frame) for it in entries) > BATCH_BYTES
@@ -111,8 +112,16 @@ class Tailer:
     def _skip(self) -> None:
         """Move on to the head of the log: nobody is live who might want what lies between."""
         head = self._store.latest()
-        if head > self._registry.position and self._registry.skip_to(head):
+        if head <= self._registry.position:
+            self._forget_handed()
+        elif self._registry.skip_to(head):
             self._tail.restart(head)
+
+    def _forget_handed(self) -> None:
+        """The log has nothing beyond the position: what was handed over was deleted by some other program."""
+        with self._lock:
+            self._handed.clear()
+            self._handed_bytes = 0
 
     def _take(self) -> list[Entry]:
         """A batch of what this process committed, if it follows directly on the position; else nothing."""
@@ -121,7 +130,7 @@ class Tailer:
         with self._lock:
             handed = self._handed
             while handed and handed[0].event_id <= self._registry.position:
-                handed.popleft()  # read from the log already
+                self._handed_bytes -= handed.popleft().size  # read from the log already
             following = self._registry.position + 1
             while handed and handed[0].event_id == following and len(batch) < self._batch_events:
                 batch.append(handed.popleft())

@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import AgentlipError, InternalError, InvalidInput, MethodNotAllowed, NotFound
 from . import logs
-from .api.dispatch import Answer, Call, answer_error
+from .api.dispatch import METHODS, Answer, Call, answer_error
 from .extension import Agentlip
 
 logger = logging.getLogger("agentlip.app")
@@ -51,7 +51,7 @@ class HubApp(Flask):
 
     def wsgi_app(self, environ: Any, start_response: Any) -> Any:
         answer = self.answers.get(environ["PATH_INFO"])
-        if answer is None or self._is_hooked():
+        if answer is None or not _is_usual(environ) or self._is_hooked():
             return super().wsgi_app(environ, start_response)
         return answer(self.extensions["agentlip"], Request(environ))(environ, start_response)
 
@@ -65,6 +65,14 @@ class HubApp(Flask):
             or self.config.get("TRUSTED_HOSTS")
             or any(signal.receivers for signal in _SIGNALS)
         )
+
+
+def _is_usual(environ: Mapping[str, Any]) -> bool:
+    """Whether routing would find nothing to object to: a known method, and an upgrade only where one is expected."""
+    method = environ["REQUEST_METHOD"]
+    if "HTTP_UPGRADE" in environ:
+        return bool(method == "GET" and environ["PATH_INFO"] == "/ws")
+    return method in METHODS
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:

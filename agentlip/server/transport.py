@@ -58,6 +58,7 @@ class _NoThread:
 class _Finder(Server):  # type: ignore[misc]
     def handshake(self) -> None:
         """Ours is made below."""
+        self.connected = True
 
 
 def handshake(environ: dict[str, Any]) -> tuple[socket.socket, str]:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from greenlet import GreenletExit
 from gunicorn import util
 from gunicorn.config import PostRequest, PreRequest
+from gunicorn.glogging import Logger
 from gunicorn.http import wsgi
 from gunicorn.workers import ggevent
 
@@ -28,6 +29,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         cfg = self.cfg
         self._ordinary = not (
             cfg.is_ssl
+            or cfg.logger_class is not Logger
             or cfg.accesslog
             or cfg.logconfig
             or cfg.logconfig_dict
@@ -62,8 +64,11 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         response = None
         try:
             response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, _Response)
-            self._run(environ, response)
+            if not self._run(environ, response):
+                return False
         except (GreenletExit, SystemExit):
+            if response is not None and response.headers_sent:
+                raise StopIteration from None  # the rest will never come
             return None
         except (StopIteration, OSError):
             raise  # the end of the connection, and what its peer did: the caller knows
@@ -76,7 +81,8 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             raise StopIteration
         return True
 
-    def _run(self, environ: dict[str, Any], response: _Response) -> None:
+    def _run(self, environ: dict[str, Any], response: _Response) -> bool:
+        """Call the application and send what it gives; False when it has answered by itself."""
         environ["wsgi.multithread"] = True
         self.nr += 1
         if self.nr >= self.max_requests:
@@ -86,6 +92,8 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         if not self.alive or not self.cfg.keepalive:
             response.force_close()
         body = self.wsgi(environ, response.start_response)
+        if self.is_already_handled(body):
+            return False
         try:
             if isinstance(body, environ["wsgi.file_wrapper"]):
                 response.write_file(body)
@@ -96,6 +104,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         finally:
             if hasattr(body, "close"):
                 body.close()
+        return True
 
 
 class _Response(wsgi.Response):  # type: ignore[misc]
@@ -105,7 +114,7 @@ class _Response(wsgi.Response):  # type: ignore[misc]
     def process_headers(self, headers: list[tuple[str, str]]) -> None:
         for name, value in headers:
             if name in self._names and isinstance(value, str) and wsgi.HEADER_VALUE_RE.fullmatch(value):
-                self.headers.append((name, value))
+                self.headers.append((name, value.strip(" \t")))
                 continue
             super().process_headers([(name, value)])
             if not util.is_hoppish(name) and name.lower() != "content-length" and len(self._names) < _MAX_NAMES:
@@ -130,9 +139,9 @@ class _Response(wsgi.Response):  # type: ignore[misc]
             return
         lines = self.default_headers()
         lines += [f"{name}: {value}\r\n" for name, value in self.headers]
+        data = "".join([*lines, "\r\n"]).encode("latin-1") + arg
         self.headers_sent: bool = True
         self.sent = len(arg)
-        data = "".join([*lines, "\r\n"]).encode("latin-1") + arg
         sent = self.sock.send(data)
         if sent < len(data):
             self.sock.sendall(memoryview(data)[sent:])

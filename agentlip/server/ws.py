@@ -47,7 +47,8 @@ class HubSock(Sock):  # type: ignore[misc]
             def websocket_route() -> Response:
                 return answer(current_app.extensions["agentlip"], request_ctx.request)
 
-            bp.add_url_rule(path, "ws", websocket_route, websocket=True, **kwargs)
+            options: dict[str, Any] = {"methods": ["GET", "HEAD", "OPTIONS"], "provide_automatic_options": False}
+            bp.add_url_rule(path, "ws", websocket_route, websocket=True, **options, **kwargs)
             return answer
 
         return decorator
