@@ -17,9 +17,9 @@ from ..store.store import Store
 from .subscription import Subscription
 from .tail import Tail
 
-PAGE_EVENTS = 500
+PAGE_EVENTS = 250  # of messages of usual size a page then fits into the socket's buffer, and nobody waits
 PAGE_BYTES = 256 * 1024
-KEPT_PAGES = 64  # of at most about PAGE_BYTES each, but for single events that are larger
+KEPT_PAGES = 128  # of at most about PAGE_BYTES each, but for single events that are larger
 
 
 class Page(NamedTuple):
