@@ -58,8 +58,8 @@ class Hub:
             self._missed = True
 
     def joined(self) -> None:
-        """A session has become live: what was committed a moment before must not wait for the poll."""
-        if self._missed:
+        """A session has become live: what was committed a moment before must not wait for the next look."""
+        if self._missed or self._tailer.resting:
             self._missed = False
             self._tailer.wake()
 

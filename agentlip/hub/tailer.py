@@ -21,6 +21,7 @@ from .registry import Registry
 from .tail import Tail
 
 POLL_SECONDS = 0.1
+REST_SECONDS = 1.0  # between looks while nobody is live
 MAX_PAUSE_SECONDS = 0.02
 BATCH_EVENTS = 256
 BATCH_BYTES = 256 * 1024
@@ -42,6 +43,7 @@ class Tailer:
         self._handed: deque[Entry] = deque()
         self._handed_bytes = 0
         self._look = False
+        self.resting = False  # nobody was live: whoever becomes so must wake the tailer
         self._stopped = False
 
     def start(self) -> None:
@@ -64,8 +66,11 @@ class Tailer:
     def _run(self) -> None:
         failing = False
         while not self._stopped:
-            if not self._wakeup.wait(POLL_SECONDS):
+            self.resting = True  # before the question: who joins after it will see this
+            self.resting = not self._registry.is_live
+            if not self._wakeup.wait(REST_SECONDS if self.resting else POLL_SECONDS):
                 self._look = True
+            self.resting = False
             started = time.monotonic()
             try:
                 self._catch_up()

@@ -302,6 +302,18 @@ def test_an_event_that_is_not_in_the_log_is_forgotten_and_keeps_nobody_busy(live
     assert listener.received == live.log()
 
 
+def test_it_rests_while_nobody_is_live_and_looks_again_when_woken_for_a_new_listener(live: Live) -> None:
+    eventually(lambda: live.tailer.resting, 5, "rest")
+    listener = live.listen(Listener())
+    live.tailer.wake()
+    eventually(lambda: not live.tailer.resting, 5, "that it looks more often")
+    live.foreign(3)
+    live.wait_for(listener, 3)
+    assert not live.tailer.resting
+    live.registry.leave(listener)
+    eventually(lambda: live.tailer.resting, 5, "rest again")
+
+
 class Records(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
