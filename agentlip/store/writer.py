@@ -146,6 +146,8 @@ class Writer:
         except BaseException:
             logger.exception("The writer failed")
             self._roll_back()
+            if not jobs:
+                self._take(jobs)  # it failed before that: without an answer they would be tried again for ever
             for job in jobs:
                 job.result, job.error = None, InternalError()
             settled = jobs

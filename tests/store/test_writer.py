@@ -249,6 +249,17 @@ def test_a_lock_held_too_long_is_service_unavailable_after_the_timeout(impatient
     assert impatient.write(append) == 1
 
 
+def test_a_lock_file_that_can_not_be_opened_is_an_error_for_the_caller(impatient: Store, path: Path) -> None:
+    impatient.write(append)
+    lock = impatient._database.lock_path
+    impatient._database.close_lock()
+    lock.unlink()
+    lock.mkdir()
+    assert isinstance(Call(impatient, append).outcome(), InternalError)
+    lock.rmdir()
+    assert impatient.write(append) == 2
+
+
 @BOTH_LOCKS
 def test_a_lock_released_in_time_is_not_noticed(impatient: Store, path: Path, lock: Any) -> None:
     impatient.write(append)
