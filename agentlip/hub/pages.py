@@ -1,9 +1,7 @@
 """Pages of the log as blobs of frames, for replay: from the tail, or read from the log.
 
-Pages of everything are kept and shared.
-
-Events never change and ids have no gaps, so a full page is good for ever: when many clients
-catch up at once, each page is read and encoded once.  Pages end at multiples of PAGE_EVENTS, so
+Pages of everything are kept and shared.  Events never change, so a page is good for ever: when many
+clients catch up at once, each is read and encoded once.  Pages end at multiples of PAGE_EVENTS, so
 that clients with different cursors meet on the same ones after their first.
 """
 

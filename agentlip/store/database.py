@@ -43,10 +43,6 @@ def public_error(error: sqlite3.Error) -> AgentlipError:
     return ServiceUnavailable(reason) if reason else InternalError()
 
 
-def _inline(call: Callable[[], None]) -> None:
-    call()
-
-
 class Database:
     """One SQLite file. All methods may be called from any thread or greenlet."""
 
@@ -145,19 +141,23 @@ class Database:
             time.sleep(0.002)
 
     @contextmanager
-    def locked(self, deadline: float, wait: Callable[[Callable[[], None]], None] = _inline) -> Iterator[None]:
+    def locked(self, deadline: float, wait: Callable[[Callable[[], None]], None] | None = None) -> Iterator[None]:
         """Keep out the other processes of this host that use the package; ServiceUnavailable at the deadline.
 
         SQLite's own lock is unfair between processes: one of them can starve the others for seconds.
         The lock file carries no data. Other programs on the file do not know it, and need not.
         One caller at a time per Database object: the writer, or whoever prepares the file. When somebody
-        else has the lock, `wait` is given the call that waits for it, to be run on another thread:
-        an event loop's timers, exact to 1 ms, would waste more time than most commits take.
+        else has the lock, `wait` is given the call that waits for it, to be run on a native thread:
+        an event loop's timers, exact to 1 ms, would waste more time than most commits take. Without
+        `wait` the caller itself waits, and lets others run.
         """
         if self._lock_handle is None:
             self._lock_handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not self._try_lock():
-            wait(lambda: self._wait_for_lock(deadline))
+            if wait is None:
+                self._wait_for_lock(deadline, time.sleep)
+            else:
+                wait(lambda: self._wait_for_lock(deadline, concurrency.native_sleep))
         try:
             yield
         finally:
@@ -171,11 +171,11 @@ class Database:
             return False
         return True
 
-    def _wait_for_lock(self, deadline: float) -> None:
+    def _wait_for_lock(self, deadline: float, sleep: Callable[[float], None]) -> None:
         while not self._try_lock():
             if time.monotonic() >= deadline:
                 raise ServiceUnavailable("database busy")
-            concurrency.native_sleep(_LOCK_POLL_SECONDS)
+            sleep(_LOCK_POLL_SECONDS)
 
     def close(self) -> None:
         """Close this thread's read connection; those of other threads close when they end."""

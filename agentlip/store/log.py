@@ -58,14 +58,17 @@ class Entry:
 
     @property
     def frame(self) -> bytes:
-        if self._event is not None:
-            self._frame, self._event = _frame(*self._event), None
+        event = self._event  # once: another thread may be here, too
+        if event is not None:
+            self._frame = _frame(*event)
+            self._event = None
         return self._frame
 
     @property
     def size(self) -> int:
         """About the bytes of the frame, without encoding it."""
-        return len(self._frame) if self._event is None else len(self._event.data_json) + _ENVELOPE_BYTES
+        event = self._event
+        return len(self._frame) if event is None else len(event.data_json) + _ENVELOPE_BYTES
 
 
 def append(connection: sqlite3.Connection, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> Entry:

@@ -131,7 +131,7 @@ class Writer:
         while not self._stopped or self._waiting:
             if not self._waiting:
                 self._wakeup.wait(_IDLE_SECONDS)
-                concurrency.cede()  # requests that are ready now share the commit: measured, 12 % more posts
+                concurrency.cede()  # requests that are ready now share the commit
             if self._waiting:
                 self._serve()
         self._offload.stop()
