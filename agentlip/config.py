@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConfigError
+from .workspace import database_path
 
 PREFIX = "AGENTLIP_"
 
@@ -62,6 +63,10 @@ def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not 0.01 <= number <= 86400:
         raise ValueError("must be seconds, from 0.01 to 86400")
     return number
+
+
+def _optional_seconds(value: Any) -> float | None:
+    return None if value is None else _seconds(value)
 
 
 def _switch(value: Any) -> bool:
@@ -114,7 +119,13 @@ def _path(value: Any) -> Path:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("DB", ".agentlip/db.sqlite3", _path, "The SQLite file. Its folder also holds the token and server.json."),
+    Setting(
+        "DB",
+        ".agentlip/db.sqlite3",
+        _path,
+        "The SQLite file. Its folder also holds the token and server.json. Unset: that of the workspace around the "
+        "working folder, or a new one in it.",
+    ),
     Setting(
         "AUTH_TOKEN",
         None,
@@ -145,6 +156,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("ALLOWED_ORIGINS", "", _origins, "Browser origins, besides the hub's own, that may open a WebSocket."),
     Setting("URL_ALLOW", "", _patterns, "Regular expressions; when set, only matching URLs become attachments."),
     Setting("URL_BLOCK", "", _patterns, "Regular expressions; matching URLs never become attachments."),
+    Setting(
+        "IDLE_SHUTDOWN",
+        None,
+        _optional_seconds,
+        "Seconds without a call and without a WebSocket after which the standalone hub stops. Unset: never.",
+    ),
     Setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error", "critical"), "What is logged."),
     Setting(
         "INSTANCE_ID",
@@ -179,6 +196,7 @@ class Settings:
     allowed_origins: tuple[str, ...]
     url_allow: tuple[re.Pattern[str], ...]
     url_block: tuple[re.Pattern[str], ...]
+    idle_shutdown: float | None
     log_level: str
     instance_id: str | None
 
@@ -193,6 +211,8 @@ class Settings:
                 raw = setting.default
             if config is not None and key in config:
                 raw = setting.default if config[key] is None else config[key]
+            if setting.name == "DB" and raw is setting.default:
+                raw = database_path(Path.cwd())
             try:
                 values[setting.name.lower()] = setting.parse(raw)
             except ValueError as error:

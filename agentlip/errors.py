@@ -19,6 +19,10 @@ class StorageError(Exception):
     """The database file can not be used at all (newer schema, not ours, unreadable)."""
 
 
+class LockHeld(Exception):
+    """Another hub serves this workspace; the text is one line for a human."""
+
+
 class AgentlipError(Exception):
     """Base of all errors that are answered to a caller."""
 
@@ -86,6 +90,14 @@ class OriginNotAllowed(AgentlipError):
     code = "ORIGIN_NOT_ALLOWED"
     status = 403
     message = "This origin may not connect"
+
+
+class Forbidden(AgentlipError):
+    """The application that the hub lives in does not let this user do it."""
+
+    code = "FORBIDDEN"
+    status = 403
+    message = "Not allowed"
 
 
 class NotFound(AgentlipError):

@@ -106,6 +106,66 @@ class Attachment:
     created_at: str
 
 
+class ChannelResult(NamedTuple):
+    """What creating a channel answers; the results below are alike. Over HTTP they are JSON objects of these keys."""
+
+    channel: Channel
+    event_id: int
+
+
+class TopicResult(NamedTuple):
+    topic: Topic
+    event_id: int
+
+
+class MessageResult(NamedTuple):
+    """`event_id` is None when nothing changed: the message had been deleted before."""
+
+    message: Message
+    event_id: int | None
+
+
+class MoveResult(NamedTuple):
+    """One event per moved message, in the order of the message ids."""
+
+    affected_count: int
+    event_ids: list[int]
+
+
+class AttachmentResult(NamedTuple):
+    """`event_id` is None when an equal attachment was there before; then `attachment` is that one."""
+
+    attachment: Attachment
+    event_id: int | None
+
+
+class TopicPage(NamedTuple):
+    topics: list[Topic]
+    has_more: bool
+
+
+class MessagePage(NamedTuple):
+    """Newest first; `has_more` is about the direction of paging."""
+
+    messages: list[Message]
+    has_more: bool
+
+
+class SearchPage(NamedTuple):
+    """Newest first; `fts_used` tells whether the full-text index found them."""
+
+    messages: list[Message]
+    has_more: bool
+    fts_used: bool
+
+
+class EventPage(NamedTuple):
+    """Ascending; `replay_until` is the head of the log at the time."""
+
+    replay_until: int
+    events: list[Event]
+
+
 def timestamp(milliseconds: int) -> str:
     """UTC, ISO 8601 with milliseconds and `Z`, of a Unix time in milliseconds."""
     seconds, rest = divmod(milliseconds, 1000)

@@ -1,4 +1,4 @@
-"""The files beside the database: folder, auth token, server.json (docs/protocol.md, section 6).
+"""The workspace: where it is found, and its files beside the database (docs/protocol.md, section 6).
 
 Everything here is done once at start or stop, on the caller's thread, and may block on the disk.
 """
@@ -15,8 +15,40 @@ from typing import Any
 
 from .errors import ConfigError
 
+FOLDER = ".agentlip"
+DATABASE = "db.sqlite3"
 TOKEN_FILE = "auth_token"
 SERVER_FILE = "server.json"
+
+
+def find_root(start: Path) -> Path | None:
+    """The nearest folder, from `start` upwards, that holds `.agentlip/db.sqlite3`; None when there is none.
+
+    The search ends at the home folder and at the border of the file system. A workspace of another user is
+    passed over, unless root asks: whoever may write above this folder must not choose our database.
+    """
+    try:
+        home, current = Path.home().resolve(), start.resolve()
+        device = current.stat().st_dev
+        while not _is_root_of_ours(current):
+            if current in (home, current.parent) or current.parent.stat().st_dev != device:
+                return None
+            current = current.parent
+    except (OSError, RuntimeError):
+        return None
+    return current
+
+
+def _is_root_of_ours(folder: Path) -> bool:
+    try:
+        return (folder / FOLDER / DATABASE).is_file() and (os.geteuid() in (0, (folder / FOLDER).stat().st_uid))
+    except OSError:
+        return False  # a folder that we may not look into
+
+
+def database_path(start: Path) -> Path:
+    """The database of the workspace around `start`, or else where it would be made: in `start` itself."""
+    return (find_root(start) or start) / FOLDER / DATABASE
 
 
 def prepare_folder(folder: Path) -> None:
@@ -50,6 +82,26 @@ def write_server_file(folder: Path, content: dict[str, Any]) -> None:
     os.replace(temporary, path)
 
 
+def read_server_file(folder: Path) -> dict[str, Any] | None:
+    """The content of server.json; None when there is none that makes sense. It may be stale: ask /health."""
+    try:
+        content = json.loads((folder / SERVER_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def replace_token(folder: Path) -> str:
+    """Make a new token in the place of the old one, atomically; returns it. A running hub keeps the old one."""
+    token = secrets.token_hex(32)
+    path = folder / TOKEN_FILE
+    try:
+        os.replace(_write_temporary(path, token + "\n"), path)
+    except OSError as error:
+        raise ConfigError(f"can not write the token file {path}: {error.strerror}") from None
+    return token
+
+
 def remove_server_file(folder: Path, instance_id: str) -> None:
     """Remove server.json if it is still the one of this hub."""
     path = folder / SERVER_FILE
@@ -71,8 +123,12 @@ def _create_once(path: Path, text: str) -> None:
 def _write_temporary(path: Path, text: str) -> Path:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(temporary)  # a full disk must not fill up further with every start
+        raise
     return temporary

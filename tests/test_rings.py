@@ -1,4 +1,4 @@
-"""The rings: imports go down only, and each foreign library has one place (DESIGN.md, section 2).
+"""The rings: imports go down only, and each foreign library has one place.
 
 The sources are parsed, not run, so imports inside functions and for type checking count as well.
 """
@@ -21,6 +21,7 @@ BELOW = {
     "hub": GROUND | {"store", "hub"},
     "server": GROUND | {"store", "hub", "server"},
     "client": GROUND | {"client"},
+    "cli": GROUND | {"store", "client", "cli"},
 }
 # Where a foreign library may be imported.
 HOMES = {
@@ -32,6 +33,10 @@ HOMES = {
     "wsproto": {"server"},
     "gevent": {"concurrency"},
     "gunicorn": {"server"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    "urllib3": {"client"},
+    "websockets": {"client"},
 }
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 

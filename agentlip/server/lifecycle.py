@@ -6,27 +6,37 @@ The master process imports this; it opens the database once, before it forks, an
 from __future__ import annotations
 
 import gc
+import logging
+import mmap
 import os
 import secrets
 import signal
+import struct
 import sys
 import time
 from typing import Any
 
 from .. import concurrency
 from ..config import PREFIX, Settings
-from ..errors import ConfigError, StorageError
+from ..errors import ConfigError, LockHeld, StorageError
 from ..model import timestamp
 from ..store.database import Database
 from ..store.schema import SCHEMA_VERSION
 from ..workspace import load_or_make_token, prepare_folder, remove_server_file, write_server_file
-from .state import PROTOCOL_VERSION
+from ..writer_lock import WriterLock
+from .state import PROTOCOL_VERSION, HubState
 
+# Also the exit code of `agentlip up`.
+EXIT_LOCK_HELD = 10
 _POLL_SECONDS = 0.1
 _DRAIN_SECONDS = 2.5
 # With thousands of open sockets Python's default (700, 10, 10) looks through all of them again and again while
 # connections come in: a third more are accepted per second with these.
 _GC_THRESHOLDS = (20_000, 20, 50)
+# The time of the last call or WebSocket at any worker (`time.monotonic`), shared between the processes.
+_last_active = mmap.mmap(-1, 8)
+
+logger = logging.getLogger("agentlip.lifecycle")
 
 
 def settings_or_exit() -> Settings:
@@ -45,23 +55,53 @@ def bind_address(settings: Settings) -> str:
 
 
 def on_starting(server: Any) -> None:
-    """Make or migrate the files before any worker does; a failure is one line and exit code 1."""
+    """Take the workspace and make or migrate its files before any worker does.
+
+    A failure is one line and exit code 1, or 10 when another hub has the workspace.
+    """
     settings = settings_or_exit()
+    lock = WriterLock(settings.db.parent)
     try:
         prepare_folder(settings.db.parent)
-        server.agentlip_token = (
-            load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
-        )
+        lock.acquire()
+        server.agentlip_token = _token(settings)
         database = Database(settings.db, settings.synchronous)
         server.agentlip_db_id = database.prepare()
         database.close_lock()
+    except LockHeld as error:
+        print(f"agentlip: {error}", file=sys.stderr)
+        sys.exit(EXIT_LOCK_HELD)
     except (ConfigError, StorageError) as error:
+        lock.release()
         sys.exit(f"agentlip: {error}")
     server.agentlip_settings = settings
+    server.agentlip_lock = lock
+    server.agentlip_started_at = timestamp(time.time_ns() // 1_000_000)
+    _be_active()
+
+
+def _token(settings: Settings) -> str:
+    return load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
 
 
 def when_ready(server: Any) -> None:
     """The socket listens: tell clients where, in server.json."""
+    try:
+        _write_server_file(server)
+    except OSError as error:
+        sys.exit(f"agentlip: can not write server.json: {error.strerror}")
+
+
+def on_reload(server: Any) -> None:
+    """HUP: the new workers read the token anew, so server.json must tell the same."""
+    try:
+        server.agentlip_token = _token(server.agentlip_settings)
+        _write_server_file(server)
+    except (ConfigError, OSError) as error:
+        logger.error("server.json was not brought up to date: %s", error)
+
+
+def _write_server_file(server: Any) -> None:
     settings: Settings = server.agentlip_settings
     address = server.LISTENERS[0].sock.getsockname()
     content = {
@@ -71,14 +111,11 @@ def when_ready(server: Any) -> None:
         "host": settings.host,
         "auth_token": server.agentlip_token,
         "pid": os.getpid(),
-        "started_at": timestamp(time.time_ns() // 1_000_000),
+        "started_at": server.agentlip_started_at,
         "protocol_version": PROTOCOL_VERSION,
         "schema_version": SCHEMA_VERSION,
     }
-    try:
-        write_server_file(settings.db.parent, content)
-    except OSError as error:
-        sys.exit(f"agentlip: can not write server.json: {error.strerror}")
+    write_server_file(settings.db.parent, content)
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -93,10 +130,33 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _drain_at_end(worker: Any) -> None:
+    state = _state_of(worker)
+    idle = None if state is None else state.settings.idle_shutdown
+    calls = 0
     while worker.alive:
         time.sleep(_POLL_SECONDS)
+        if idle is not None and state is not None:
+            calls = _stop_when_idle(state, calls, idle)
     getattr(worker, "stop_accepting", lambda: None)()  # other classes of workers do so later
     _shut_down(worker, _DRAIN_SECONDS)
+
+
+def _stop_when_idle(state: HubState, calls: int, idle: float) -> int:
+    """Look whether this worker had something to do since it had served that many calls; returns how many now.
+
+    Stops the whole hub when no worker had for `idle` seconds.
+    """
+    if state.calls != calls or state.connection_count():
+        _be_active()
+    elif time.monotonic() - struct.unpack("d", _last_active[:])[0] > idle:
+        logger.warning("Nobody has called for %g seconds: the hub stops", idle)
+        os.kill(os.getppid(), signal.SIGTERM)
+        _be_active()  # once is enough
+    return state.calls
+
+
+def _be_active() -> None:
+    _last_active[:] = struct.pack("d", time.monotonic())
 
 
 def worker_int(worker: Any) -> None:
@@ -111,13 +171,21 @@ def worker_int(worker: Any) -> None:
 
 
 def _shut_down(worker: Any, timeout: float) -> None:
-    state = getattr(worker.wsgi, "extensions", {}).get("agentlip")
+    state = _state_of(worker)
     if state is not None:
         state.shut_down(timeout)
 
 
+def _state_of(worker: Any) -> HubState | None:
+    state: HubState | None = getattr(worker.wsgi, "extensions", {}).get("agentlip")
+    return state
+
+
 def on_exit(server: Any) -> None:
-    """The master ends: server.json goes."""
+    """The master ends: server.json goes, and the workspace is free."""
     settings: Settings | None = getattr(server, "agentlip_settings", None)
     if settings is not None and settings.instance_id is not None:
         remove_server_file(settings.db.parent, settings.instance_id)
+    lock: WriterLock | None = getattr(server, "agentlip_lock", None)
+    if lock is not None:
+        lock.release()

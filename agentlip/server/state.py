@@ -54,6 +54,7 @@ class HubState:
         self._hub: Hub
         self._token: str
         self.draining = False
+        self.calls = 0  # HTTP calls and WebSockets so far, but for /health
         self.answers: Mapping[str, Callable[..., Response]] = {}  # of the URLs without parameters
 
     def start(self) -> None:

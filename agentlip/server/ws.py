@@ -96,6 +96,7 @@ def _check(call: Call) -> None:
 def _accept(call: Call, view: Callable[..., Any]) -> Response:
     """Take a connection slot, answer 101, and leave the rest to the response's iteration."""
     hub = call.state.hub
+    call.state.calls += 1
     if not hub.reserve():
         raise ServiceUnavailable("connection limit")
     try:

@@ -147,6 +147,7 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
     if endpoint.access == "open":
         return
     state = call.state
+    state.calls += 1
     if state.limiter is not None:
         call.headers.update(state.limiter.take(call.request.remote_addr or ""))
     if endpoint.access == "write":

@@ -1,0 +1,5 @@
+"""`python -m agentlip`: the command line."""
+
+from .cli.main import main
+
+main()

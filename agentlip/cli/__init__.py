@@ -1,0 +1,1 @@
+"""The command line `agentlip`: one file per group of commands. It talks to hubs through `agentlip.client`."""

@@ -1,0 +1,25 @@
+"""gunicorn's settings for the standalone hub; `gunicorn.conf.py` and `agentlip up` use them."""
+
+from . import lifecycle
+
+settings = lifecycle.settings_or_exit()
+
+bind = lifecycle.bind_address(settings)
+workers = settings.workers
+worker_class = "agentlip.server.worker.Worker"
+# Sockets beyond our own limit must reach the application to be told 503, not hang in the backlog.
+worker_connections = settings.max_connections * 2 + 1000
+preload_app = False  # locks made before the worker is patched would stay native and freeze it
+control_socket_disable = True
+graceful_timeout = 6  # seconds; sockets are told at once, this is for writes that wait for the database
+loglevel = settings.log_level
+# For those who switch the access log on: the path without its query, which may hold a token.
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)s'
+
+on_starting = lifecycle.on_starting
+when_ready = lifecycle.when_ready
+post_fork = lifecycle.post_fork
+post_worker_init = lifecycle.post_worker_init
+worker_int = lifecycle.worker_int
+on_reload = lifecycle.on_reload
+on_exit = lifecycle.on_exit
