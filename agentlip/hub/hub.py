@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from .. import concurrency, wire
@@ -12,9 +12,11 @@ from ..config import Settings
 from ..model import Event
 from ..store.log import Entry
 from ..store.store import Store
+from .follower import Follower
 from .pages import Pages
 from .registry import Registry
 from .session import Session, Transport
+from .subscription import Subscription
 from .tail import Tail
 from .tailer import Tailer
 
@@ -37,6 +39,7 @@ class Hub:
         self._tailer = Tailer(store, self.registry, tail, settings.queue_events)
         self._open: set[Session] = set()  # counted: not yet closed
         self._present: set[Session] = set()  # until the reader has ended
+        self._followers: set[Follower] = set()
         self._reserved = 0
         self._lock = concurrency.native_lock()
         self._stopped = False
@@ -89,6 +92,25 @@ class Hub:
         for session in list(self._open):
             session.close(wire.SHUTTING_DOWN)
 
+    def follow(
+        self,
+        after: int,
+        channels: frozenset[str] | None,
+        topics: frozenset[str] | None,
+        listener: Callable[[Event], None] | None = None,
+    ) -> Follower:
+        """Follow the log after an event id, inside the process; a `listener` gets a greenlet or thread of its own."""
+        follower = Follower(self, after, Subscription(channels, topics))
+        self._followers.add(follower)
+        self.joined()
+        if listener is not None:
+            concurrency.spawn(follower.call, listener)
+        return follower
+
+    def unfollow(self, follower: Follower) -> None:
+        """The follower is closed."""
+        self._followers.discard(follower)
+
     def reserve(self) -> bool:
         """Take one of the connection slots; False when all are taken. Give it back with `release`."""
         with self._lock:
@@ -122,10 +144,12 @@ class Hub:
         self._present.discard(session)
 
     def shut_down(self, timeout: float = 0.0) -> None:
-        """Take no new sessions, close all, and wait up to `timeout` seconds until their peers have answered."""
+        """Take no new sessions, close all, and the followers; wait up to `timeout` seconds for the peers' answers."""
         self.draining = True
         deadline = time.monotonic() + timeout
         self.close_all()
+        for follower in list(self._followers):
+            follower.close()
         while self._present and time.monotonic() < deadline:
             time.sleep(0.02)
 

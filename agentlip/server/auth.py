@@ -1,12 +1,47 @@
-"""Who may call: the token in constant time, and the browser origins of WebSockets."""
+"""Who may call: the token in constant time, or the host application's own login; and the origins of browsers."""
 
 from __future__ import annotations
 
 import hmac
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from werkzeug.exceptions import HTTPException
 
 from ..config import Settings
-from ..errors import InvalidAuth, MissingAuth, NoAuthConfigured, OriginNotAllowed
+from ..errors import Forbidden, InvalidAuth, MissingAuth, NoAuthConfigured, OriginNotAllowed
+
+if TYPE_CHECKING:
+    from .state import HubState
+
+# Asked in the request's context whether its user may `read`, `write` or `connect`.
+Authorize = Callable[[str], bool | None]
+
+
+def admit(state: HubState, environ: Mapping[str, Any], action: str) -> None:
+    """Raise unless the request may `read`, `write` or `connect` (open a WebSocket)."""
+    if state.authorize is not None:
+        if action != "read":  # a browser sends the host's cookies along, whichever page makes it call
+            check_origin(state.settings, environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", ""))
+        _ask_host(state.authorize, action)
+    elif action == "connect":
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        check_token(state.token, environ.get("HTTP_AUTHORIZATION"), query.get("token", [None])[0])
+    elif action == "write" or not state.settings.public_reads:
+        check_token(state.token, environ.get("HTTP_AUTHORIZATION"))
+
+
+def _ask_host(authorize: Authorize, action: str) -> None:
+    """True: welcome. None: nobody is logged in. False: this user may not. `abort` works as well."""
+    try:
+        answer = authorize(action)
+    except HTTPException as error:
+        answer = None if error.code == 401 else False
+    if answer is None:
+        raise MissingAuth()
+    if answer is not True:
+        raise Forbidden()
 
 
 def check_token(configured: str, authorization: str | None, query_token: str | None = None) -> None:

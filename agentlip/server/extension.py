@@ -8,6 +8,7 @@ from flask import Blueprint, Flask
 
 from ..config import Settings
 from . import api, logs, ws
+from .auth import Authorize
 from .state import HubState
 
 
@@ -18,16 +19,37 @@ class Agentlip:
     so one object may serve several applications, which do not see each other.
     """
 
-    def __init__(self, app: Flask | None = None, url_prefix: str | None = None) -> None:
+    def __init__(
+        self, app: Flask | None = None, url_prefix: str | None = None, authorize: Authorize | None = None
+    ) -> None:
+        """`authorize(action)` says in place of the token who may `read`, `write` and `connect`: docs/embedding.md."""
         self._url_prefix = url_prefix
+        self._authorize = authorize
         if app is not None:
             self.init_app(app)
 
-    def init_app(self, app: Flask, url_prefix: str | None = None) -> None:
+    def init_app(self, app: Flask, url_prefix: str | None = None, authorize: Authorize | None = None) -> None:
         """Read the settings (raises ConfigError) and register the routes; files are opened on first use."""
         settings = Settings.load(os.environ, app.config)
         logs.redact_server_logs()
-        state = app.extensions["agentlip"] = HubState(settings)
+        state = app.extensions["agentlip"] = HubState(settings, authorize or self._authorize)
         blueprint = Blueprint("agentlip", __name__)
         state.answers = ws.register(blueprint) | api.register(blueprint)
+        if not hasattr(app, "answers"):
+            _exempt_from_csrf(app, blueprint)
         app.register_blueprint(blueprint, url_prefix=url_prefix or self._url_prefix)
+
+
+def _exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:
+    """Tell Flask-WTF that our calls carry no form token: they need a JSON content type, and a token or a known Origin.
+
+    The host may set its protection up after us, so it is told before the first request to one of our URLs.
+    """
+    told: set[object] = set()
+
+    @blueprint.url_value_preprocessor
+    def exempt(_endpoint: str | None, _values: dict[str, object] | None) -> None:
+        protection = app.extensions.get("csrf")
+        if protection is not None and protection not in told and hasattr(protection, "exempt"):
+            protection.exempt(blueprint)
+            told.add(protection)

@@ -19,6 +19,8 @@ from ..store.log import Entry
 from ..store.schema import SCHEMA_VERSION
 from ..store.store import Store
 from ..workspace import load_or_make_token, prepare_folder
+from .auth import Authorize
+from .commands import Commands
 from .limits import RateLimiter
 
 PROTOCOL_VERSION = "v1"
@@ -35,14 +37,20 @@ def _forked() -> None:
 os.register_at_fork(after_in_child=_forked)
 
 
-class HubState:
+# Of parent processes. A connection that was open at a fork must not be closed in the child, not even by the garbage
+# collector: SQLite would take the child for the last user of the file.
+_inherited: list[object] = []
+
+
+class HubState(Commands):
     """Starts its store and hub on first use in a process, so that nothing survives into a forked child.
 
     `hub` and `store` may block on the disk the first time; any thread or greenlet may use them.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, authorize: Authorize | None = None) -> None:
         self.settings = settings
+        self.authorize = authorize
         self.instance_id = settings.instance_id or secrets.token_hex(16)
         self.started_at = time.time()
         self.limiter = (
@@ -63,6 +71,8 @@ class HubState:
             if self._started_in is _process:
                 return
             settings = self.settings
+            if self._started_in is not None:
+                _inherited.extend((self._store, self._hub))
             prepare_folder(settings.db.parent)
             self._token = load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
             self._store = Store(settings.db, settings.synchronous, settings.write_timeout, self._committed)

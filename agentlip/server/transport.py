@@ -17,7 +17,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -61,20 +61,24 @@ class _Finder(Server):  # type: ignore[misc]
         self.connected = True
 
 
-def handshake(environ: dict[str, Any]) -> tuple[socket.socket, str]:
-    """Answer 101 and return the socket with the kind of server it came from. Raises when the peer is gone.
-
-    The caller has checked the request. No extension is taken up: with deflate a socket would hold 141 KB.
-    """
+def find_socket(environ: dict[str, Any]) -> tuple[socket.socket, str]:
+    """The socket of a request, and the kind of server it came from. Raises when the server does not show it."""
     sock: socket.socket | None = environ.get("gunicorn.socket")
     mode = "gunicorn"
     if sock is None:
         server = _Finder(environ, thread_class=_NoThread, event_class=_NoThread)
         sock, mode = server.sock, server.mode
     assert sock is not None
+    return sock, mode
+
+
+def switch_protocols(sock: socket.socket, environ: Mapping[str, Any]) -> None:
+    """Answer 101 to a request that the caller has checked; may block. Raises OSError when the peer is gone.
+
+    No extension is taken up: with deflate a socket would hold 141 KB.
+    """
     digest = hashlib.sha1(environ["HTTP_SEC_WEBSOCKET_KEY"].strip().encode() + _KEY_SUFFIX).digest()
     sock.sendall(_SWITCHING % base64.b64encode(digest))
-    return sock, mode
 
 
 class SocketTransport:

@@ -13,18 +13,27 @@ import binascii
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from flask import Blueprint, Request, Response, current_app
 from flask.globals import request_ctx
 from flask_sock import Sock
 
-from ..errors import AgentlipError, InvalidInput, ServiceUnavailable, ShuttingDown, UpgradeRequired
+from ..errors import (
+    AgentlipError,
+    InternalError,
+    InvalidInput,
+    ServiceUnavailable,
+    ShuttingDown,
+    UpgradeRequired,
+)
+from ..hub.hub import Hub
 from ..hub.session import Session
 from . import auth, logs
 from .api.dispatch import METHODS, Answer, Call, answer_error
 from .state import HubState
-from .transport import SocketTransport, handshake
+from .transport import SocketTransport, find_socket, switch_protocols
 
 logger = logging.getLogger("agentlip.ws")
 
@@ -43,6 +52,9 @@ class HubSock(Sock):  # type: ignore[misc]
                     return _accept(call, view)
                 except AgentlipError as error:
                     return answer_error(call, error)
+                except Exception:
+                    logger.exception("A WebSocket could not be let in")
+                    return answer_error(call, InternalError())
 
             def websocket_route() -> Response:
                 return answer(current_app.extensions["agentlip"], request_ctx.request)
@@ -71,7 +83,7 @@ def register(bp: Blueprint) -> dict[str, Answer]:
 def _check(call: Call) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
     state, request = call.state, call.request
-    auth.check_token(state.token, request.headers.get("Authorization"), request.args.get("token"))
+    auth.admit(state, request.environ, "connect")
     auth.check_origin(state.settings, request.headers.get("Origin"), request.environ.get("HTTP_HOST", ""))
     if request.method != "GET":
         raise InvalidInput("A WebSocket starts with GET")
@@ -94,17 +106,44 @@ def _check(call: Call) -> None:
 
 
 def _accept(call: Call, view: Callable[..., Any]) -> Response:
-    """Take a connection slot, answer 101, and leave the rest to the response's iteration."""
-    hub = call.state.hub
-    call.state.calls += 1
-    if not hub.reserve():
-        raise ServiceUnavailable("connection limit")
+    """Take a connection slot, and leave the handshake and all after it to the response's iteration.
+
+    Functions that a host runs after each request come between: they may still put another answer in its place.
+    """
     try:
-        taken, mode = handshake(call.environ)
+        taken, mode = find_socket(call.environ)
     except Exception as error:
-        hub.release()
         raise InvalidInput("The WebSocket handshake failed") from error
-    return _SessionResponse(lambda: view(call, taken), mode)
+    call.state.calls += 1
+    slot = _Slot(call.state.hub)
+
+    def run() -> None:
+        try:
+            switch_protocols(taken, call.environ)
+            view(call, taken)
+        finally:
+            slot.give_back()
+
+    return _SessionResponse(run, mode)
+
+
+class _Slot:
+    """One of the hub's connection slots, given back at the end of the session, or when there never is one."""
+
+    __slots__ = ("_hub",)
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub: Hub | None = None
+        if not hub.reserve():
+            raise ServiceUnavailable("connection limit")
+        self._hub = hub
+
+    def give_back(self) -> None:
+        hub, self._hub = self._hub, None
+        if hub is not None:
+            hub.release()
+
+    __del__ = give_back
 
 
 class _SessionResponse(Response):
@@ -125,7 +164,8 @@ class _Iteration:
         self._mode = mode
 
     def __iter__(self) -> Iterator[bytes]:
-        self._run()
+        with suppress(OSError):  # the peer left before the handshake
+            self._run()
         if self._mode == "gunicorn":
             raise StopIteration  # gunicorn's own sign for: nothing to write, close the connection
         if self._mode == "werkzeug":
@@ -148,7 +188,6 @@ def run_session(call: Call, taken: Any) -> None:
     finally:
         if session is not None:
             hub.leave(session)
-        hub.release()
         taken.close()
         closed = session.closed_with if session is not None else None
         code = closed.code if closed is not None else 1006

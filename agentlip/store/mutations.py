@@ -209,6 +209,14 @@ def _check_version(message: Message, expected: int | None) -> None:
         raise VersionConflict(current=message.version, expected=expected)
 
 
+def append_event(transaction: Transaction, name: str, scope: Scope, entity: Entity, data: dict[str, Any]) -> int:
+    """Append an event of a host application. Raises InvalidInput when the scope is not enough for its name."""
+    try:
+        return transaction.append(name, scope, entity, data)
+    except TypeError:
+        raise InvalidInput("data can not be written as JSON") from None
+
+
 def add_attachment(
     transaction: Transaction,
     topic_id: str,

@@ -74,6 +74,16 @@ class Call:
         """The parameters of the query string."""
         return self.request.args
 
+    def field(self, name: str) -> Any:
+        """A field of the body as it came, None when it is absent; `commands` checks it."""
+        return self.body.get(name)
+
+    def written(self, status: int, result: Any) -> tuple[int, dict[str, Any]]:
+        """The answer of a change: the result's fields, of which `event_id` is noted for the log."""
+        if result.event_id is not None:
+            self.event_ids.append(result.event_id)
+        return status, result._asdict()
+
 
 Handler = Callable[..., tuple[int, Any]]
 # (state, request, **parameters of the URL); needs no context of Flask's and raises nothing.
@@ -150,12 +160,9 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
     state.calls += 1
     if state.limiter is not None:
         call.headers.update(state.limiter.take(call.request.remote_addr or ""))
-    if endpoint.access == "write":
-        if state.draining:
-            raise ShuttingDown()
-        auth.check_token(state.token, call.environ.get("HTTP_AUTHORIZATION"))
-    elif not state.settings.public_reads:
-        auth.check_token(state.token, call.environ.get("HTTP_AUTHORIZATION"))
+    if endpoint.access == "write" and state.draining:
+        raise ShuttingDown()
+    auth.admit(state, call.environ, endpoint.access)
     if endpoint.method != "GET":
         call.body = _read_body(call.request, endpoint)
 

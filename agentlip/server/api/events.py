@@ -8,7 +8,7 @@ import orjson
 
 from ...errors import InvalidInput
 from ...model import Event
-from . import fields
+from . import query
 from .dispatch import Call, Endpoint
 
 
@@ -16,10 +16,10 @@ def list_events(call: Call) -> tuple[int, dict[str, Any]]:
     tail = call.args.get("tail") is not None
     if tail and call.args.get("after") is not None:
         raise InvalidInput("after and tail exclude each other")
-    after = fields.number(call.args, "after", 0, 0)
-    limit = fields.number(call.args, "limit", 100, 1, cap=fields.MAX_PAGE)
+    after = query.number(call.args, "after", 0, 0)
+    limit = query.number(call.args, "limit", 100, 1, cap=query.MAX_PAGE)
     if tail:
-        limit = fields.number(call.args, "tail", 0, 1, fields.MAX_PAGE)
+        limit = query.number(call.args, "tail", 0, 1, query.MAX_PAGE)
     head = call.state.store.latest()
     events = call.state.store.events(
         after, head, limit, tail, call.args.getlist("channel_id"), call.args.getlist("topic_id")

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from . import fields
+from .. import checks
 from .dispatch import Call, Endpoint
 
 
@@ -23,7 +23,7 @@ def health(call: Call) -> tuple[int, dict[str, Any]]:
 def ping(call: Call) -> tuple[int, dict[str, Any]]:
     answer: dict[str, Any] = {"pong": True, "instance_id": call.state.instance_id}
     if "echo" in call.body:
-        fields.refuse_nul(call.body["echo"], "echo")
+        checks.refuse_nul(call.body["echo"], "echo")
         answer["echo"] = call.body["echo"]
     return 200, answer
 

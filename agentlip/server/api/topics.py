@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...store import mutations, queries
-from . import fields
+from . import query
 from .dispatch import Call, Endpoint
 
 
 def list_topics(call: Call, channel_id: str) -> tuple[int, dict[str, Any]]:
-    limit = fields.number(call.args, "limit", 50, 1, cap=fields.MAX_PAGE)
-    offset = fields.number(call.args, "offset", 0, 0)
-    topics, has_more = call.state.store.read(queries.topics, channel_id, limit, offset)
-    return 200, {"topics": topics, "has_more": has_more}
+    limit = query.number(call.args, "limit", 50, 1, cap=query.MAX_PAGE)
+    offset = query.number(call.args, "offset", 0, 0)
+    return 200, call.state.topics(channel_id, limit, offset)._asdict()
 
 
 def create_topic(call: Call) -> tuple[int, dict[str, Any]]:
-    channel_id = fields.text(call.body, "channel_id")
-    title = fields.text(call.body, "title", 200)
-    topic, event_id = call.state.store.write(mutations.create_topic, channel_id, title)
-    call.event_ids.append(event_id)
-    return 201, {"topic": topic, "event_id": event_id}
+    return call.written(201, call.state.create_topic(call.field("channel_id"), call.field("title")))
 
 
 def rename_topic(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
-    title = fields.text(call.body, "title", 200)
-    topic, event_id = call.state.store.write(mutations.rename_topic, topic_id, title)
-    call.event_ids.append(event_id)
-    return 200, {"topic": topic, "event_id": event_id}
+    return call.written(200, call.state.rename_topic(topic_id, call.field("title")))
 
 
 ENDPOINTS = (

@@ -1,0 +1,102 @@
+"""Checks of what callers give, be it JSON from the network or values of host code.
+
+Each function returns the value as the store wants it, or raises InvalidInput with the field's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import InvalidInput, PayloadTooLarge
+from ..model import Scope
+
+MAX_CONTENT_BYTES = 65_536
+MAX_NAME_CHARS = 100
+MAX_TITLE_CHARS = 200
+_MAX_NUMBER = (1 << 63) - 1
+_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+def text(value: Any, name: str, max_chars: int | None = None) -> str:
+    """A string that is not blank, without NUL."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise InvalidInput(f"{name} must be a non-blank string")
+    if max_chars is not None and len(value) > max_chars:
+        raise InvalidInput(f"{name} must be at most {max_chars} characters")
+    _utf8(value, name)
+    return value
+
+
+def optional_text(value: Any, name: str) -> str | None:
+    """A string without NUL, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or "\0" in value:
+        raise InvalidInput(f"{name} must be a string")
+    _utf8(value, name)
+    return value
+
+
+def content(value: Any) -> str:
+    """Message content: any Unicode text of at most MAX_CONTENT_BYTES bytes of UTF-8."""
+    if not isinstance(value, str):
+        raise InvalidInput("content_raw must be a string")
+    if len(_utf8(value, "content_raw")) > MAX_CONTENT_BYTES:
+        raise PayloadTooLarge(f"content_raw is over {MAX_CONTENT_BYTES} bytes")
+    return value
+
+
+def _utf8(value: str, name: str) -> bytes:
+    # JSON from the network holds no lone surrogate; a string of host code may.
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{name} must be valid Unicode text") from None
+
+
+def version(value: Any) -> int | None:
+    """An expected version, a whole number from 1, or None."""
+    if value is None:
+        return None
+    return number(int(value) if isinstance(value, float) and value.is_integer() else value, "expected_version", 1)
+
+
+def number(value: Any, name: str, low: int, high: int = _MAX_NUMBER) -> int:
+    """A whole number between `low` and `high`."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InvalidInput(f"{name} must be a whole number from {low}" + (f" to {high}" if high < _MAX_NUMBER else ""))
+    return value
+
+
+def scope(value: Scope | Mapping[str, str | None]) -> Scope:
+    """The routing ids of an event, from a Scope or a mapping with some of its keys."""
+    ids = value._asdict() if isinstance(value, Scope) else dict(value)
+    unknown = set(ids) - set(Scope._fields)
+    if unknown or not all(item is None or (isinstance(item, str) and _ID.fullmatch(item)) for item in ids.values()):
+        raise InvalidInput(f"scope must hold ids as {', '.join(Scope._fields)}")
+    return Scope(**ids)
+
+
+def ids(values: Iterable[str] | None, name: str) -> frozenset[str] | None:
+    """Ids to select by, or None. A single string is a mistake: it would be taken for its letters."""
+    if values is None:
+        return None
+    chosen = frozenset(values) if not isinstance(values, str) else frozenset((None,))
+    if not all(isinstance(item, str) for item in chosen):
+        raise InvalidInput(f"{name} must be a list of ids")
+    return chosen  # type: ignore[return-value]
+
+
+def refuse_nul(value: Any, name: str) -> None:
+    """Look for NUL in all strings of a JSON value."""
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidInput(f"{name} must hold no NUL")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            refuse_nul(key, name)
+            refuse_nul(item, name)
+    elif isinstance(value, list):
+        for item in value:
+            refuse_nul(item, name)
