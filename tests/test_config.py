@@ -38,6 +38,7 @@ TABLE: dict[str, tuple[Any, str, Any, Any, Any]] = {
     "URL_ALLOW": ((), r"^https: example\.com", (re.compile("^https:"), re.compile(r"example\.com")), ["a b"],
                   (re.compile("a b"),)),
     "URL_BLOCK": ((), "evil,bad", (re.compile("evil"), re.compile("bad")), ("x{1,2}",), (re.compile("x{1,2}"),)),
+    "IDLE_SHUTDOWN": (None, "900", 900.0, 1.5, 1.5),
     "LOG_LEVEL": ("info", "DEBUG", "debug", "error", "error"),
     "INSTANCE_ID": (None, "hub-1", "hub-1", "hub-2", "hub-2"),
 }  # fmt: skip
@@ -82,6 +83,8 @@ NONSENSE = [
     ("URL_ALLOW", "(unclosed"),
     ("URL_BLOCK", "*"),
     ("URL_BLOCK", [1]),
+    ("IDLE_SHUTDOWN", "0"),
+    ("IDLE_SHUTDOWN", "15m"),
     ("LOG_LEVEL", "loud"),
     ("INSTANCE_ID", "a b"),
 ]
@@ -104,6 +107,19 @@ def test_every_setting_has_its_default(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in TABLE if name != "AUTH_TOKEN"])
 def test_a_setting_left_empty_in_the_environment_has_its_default(name: str) -> None:
     assert value_of(Settings.load({f"AGENTLIP_{name}": ""}), name) == TABLE[name][0]
+
+
+def test_the_database_is_that_of_the_workspace_around_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / ".agentlip").mkdir()
+    (tmp_path / ".agentlip" / "db.sqlite3").touch()
+    monkeypatch.chdir(below)
+    assert Settings.load({}).db == tmp_path.resolve() / ".agentlip" / "db.sqlite3"
+    assert Settings.load({}, {"AGENTLIP_DB": None}).db == Settings.load({}).db
+    assert Settings.load({"AGENTLIP_DB": ".agentlip/db.sqlite3"}).db == below / ".agentlip" / "db.sqlite3"
 
 
 def test_an_empty_auth_token_means_that_none_is_configured() -> None:
