@@ -1,0 +1,77 @@
+"""Where a hub is, and how the hub of a workspace is found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import ConfigError
+from ..workspace import FOLDER, find_root, read_server_file
+from .errors import HubUnreachable
+
+# A hub that listens everywhere is reached here.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A hub's URL, without a slash at its end, and the token to show there; the token is in no repr."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def checked(cls, url: str, token: str | None) -> Address:
+        """Raises ConfigError for what can be no URL or no token of a hub."""
+        try:
+            parts = urlsplit(url)
+            usable = (
+                parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) and "@" not in parts.netloc
+            )
+        except ValueError:
+            usable = False
+        if not usable or parts.query or parts.fragment or not re.fullmatch(r"[\x21-\x7e]+", url):
+            raise ConfigError("a hub's URL looks like http://127.0.0.1:8787 or https://hub.example/prefix")
+        if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise ConfigError("a token is visible ASCII characters without spaces")
+        return cls(url.rstrip("/"), token)
+
+    @property
+    def websocket_url(self) -> str:
+        return "ws" + self.url.removeprefix("http") + "/ws"
+
+
+def url_in(server: dict[str, Any]) -> str:
+    """The URL of the hub that wrote this server.json; it may be gone."""
+    host = str(server.get("host") or "127.0.0.1")
+    host = _EVERYWHERE.get(host, host)
+    return f"http://[{host}]:{server.get('port')}" if ":" in host else f"http://{host}:{server.get('port')}"
+
+
+class Discovery:
+    """Finds the hub that serves the workspace around a folder, again whenever it is asked."""
+
+    def __init__(self, start: Path, health: Callable[[Address], dict[str, Any]]) -> None:
+        self._start = start
+        self._health = health
+
+    def locate(self) -> Address:
+        """Read server.json, and ask its hub who it is before the token is shown to it. Raises HubUnreachable."""
+        root = find_root(self._start)
+        if root is None:
+            raise HubUnreachable(f"No workspace in {self._start} or above")
+        server = read_server_file(root / FOLDER)
+        if server is None:
+            raise HubUnreachable(f"No hub is running in {root}")
+        try:
+            address = Address.checked(url_in(server), server.get("auth_token") or None)
+            health = self._health(Address(address.url))
+        except (HubUnreachable, ConfigError, TypeError):
+            raise HubUnreachable(f"The hub of {root} has gone; its server.json is left over") from None
+        if health.get("instance_id") != server.get("instance_id"):
+            raise HubUnreachable(f"Another hub answers at the address in the server.json of {root}")
+        return address

@@ -1,0 +1,66 @@
+"""What goes wrong on the way to a hub, and the hub's own errors made out of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .. import errors
+from ..errors import AgentlipError, MethodNotAllowed
+
+
+class HubUnreachable(AgentlipError):
+    """No hub answers there. What was asked for has not been done."""
+
+    code = "HUB_UNREACHABLE"
+    status = 0
+    message = "The hub can not be reached"
+
+
+class OutcomeUnknown(HubUnreachable):
+    """The connection broke while the hub had a change in hand: it may or may not have been made."""
+
+    message = "The hub was lost in the middle of a change, which may or may not have been made"
+
+
+class LogChanged(AgentlipError):
+    """The cursor is not of the log that the hub has now.
+
+    `reason` is `epoch` (another log: begin at 0) or `ahead` (the log ends before the cursor, as after the restore of
+    a backup: what comes after `replay_until` is new).
+    """
+
+    code = "LOG_CHANGED"
+    status = 0
+
+    def __init__(self, reason: str, db_id: str | None, replay_until: int) -> None:
+        told = "is another one" if reason == "epoch" else f"ends at {replay_until}, before the cursor"
+        super().__init__(f"The hub's event log {told}")
+        self.reason = reason
+        self.db_id = db_id
+        self.replay_until = replay_until
+
+
+def _classes(base: type[AgentlipError]) -> Iterator[type[AgentlipError]]:
+    yield base
+    for derived in base.__subclasses__():
+        if derived.__module__ == errors.__name__:
+            yield from _classes(derived)
+
+
+_BY_STATUS = {(each.code, each.status): each for each in _classes(AgentlipError)}
+_BY_CODE = {each.code: each for each in reversed(list(_classes(AgentlipError)))}
+
+
+def error_of(status: int, answer: Mapping[str, Any], headers: Mapping[str, str]) -> AgentlipError:
+    """The error that a hub's answer tells of, as an instance of its class in `agentlip.errors`."""
+    code = str(answer.get("code"))
+    kind = _BY_STATUS.get((code, status)) or _BY_CODE.get(code, AgentlipError)
+    error = kind.__new__(kind)
+    AgentlipError.__init__(error, str(answer.get("error") or f"The hub answered {status}"))
+    details = answer.get("details")
+    error.details = details if isinstance(details, dict) else {}
+    error.code, error.status = code, status
+    if isinstance(error, MethodNotAllowed):
+        error.allowed = headers.get("Allow", "")
+    return error

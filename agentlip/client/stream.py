@@ -1,0 +1,250 @@
+"""The event log as an iterator that outlives every break.
+
+It connects, says hello with the id of the last event that was processed, and yields what comes. A lost connection is
+made again, for ever, after a random pause that grows (full jitter), so that many clients do not come back at once.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from ..errors import AgentlipError, InvalidInput
+from ..model import Event
+from .address import Address
+from .errors import HubUnreachable, LogChanged, error_of
+from .values import event
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 10.0
+# A connection that held for this long, or brought an event, was a good one: the next pause is short again.
+_GOOD_SECONDS = 5.0
+_PING_SECONDS = 20.0
+_REFUSED_HELLO = 1003
+_FROM_NOW_ON = (1 << 63) - 1
+
+
+class _Lost(Exception):
+    """The connection is over, for the reason told; another one may be better."""
+
+
+class Stream:
+    """Iterates over events, each once and in ascending order; use `with`, or `close` it.
+
+    `cursor` is the id of the last event that was processed: an event is when the next one is asked for. Store it
+    together with what was made of the event, with `db_id`, the identity of the log, and begin there next time.
+    One thread or greenlet iterates; `close` may be called from any.
+    """
+
+    def __init__(
+        self,
+        locate: Callable[[], Address],
+        after: int | None,
+        subscriptions: dict[str, list[str]] | None,
+        db_id: str | None,
+        restart: bool,
+        on_connect: Callable[[dict[str, Any]], None] | None,
+        on_disconnect: Callable[[str, float], None] | None,
+        *,
+        timeout: float,
+        ssl_context: ssl.SSLContext | None,
+    ) -> None:
+        """Made by HubClient.stream. Nothing is asked of the hub before the first event is."""
+        self.cursor = after or 0
+        self.db_id = db_id
+        self._locate = locate
+        self._from_now_on = after is None
+        self._subscriptions = subscriptions
+        self._restart = restart
+        self._on_connect = on_connect
+        self._on_disconnect = on_disconnect
+        self._timeout = timeout
+        self._ssl_context = ssl_context
+        self._socket: ClientConnection | None = None
+        self._connected_at = 0.0
+        self._yielded = self.cursor
+        self._failures = 0
+        self._closed = threading.Event()
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __next__(self) -> Event:
+        """The next event; blocks until there is one. After `close` it raises StopIteration.
+
+        Raises LogChanged, and the hub's error when it refuses for good: a wrong token, no permission.
+        """
+        self.cursor = max(self.cursor, self._yielded)
+        while not self._closed.is_set():
+            try:
+                socket = self._socket or self._connect()
+                received = self._receive(socket)
+            except _Lost as lost:
+                self._pause(str(lost))
+            except BaseException:
+                self._drop()
+                raise
+            else:
+                if received is not None:
+                    self._yielded = received.event_id
+                    return received
+        self._drop()
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the iteration; whoever waits in it gets StopIteration soon. From any thread or greenlet, also twice."""
+        self._closed.set()
+        socket = self._socket
+        if socket is not None:
+            socket.close()
+
+    def _receive(self, socket: ClientConnection) -> Event | None:
+        """The next event; None for what is no event, and for one that was yielded before."""
+        item = _message(socket, None)
+        if item.get("type") != "event":
+            return None
+        try:
+            received = event(item, "data")
+        except (KeyError, TypeError, AttributeError):
+            raise _Lost("the hub sent an event that is none") from None
+        self._failures = 0
+        return received if received.event_id > self._yielded else None
+
+    def _connect(self) -> ClientConnection:
+        try:
+            address = self._locate()
+        except HubUnreachable as error:
+            raise _Lost(str(error)) from None
+        socket = self._socket = self._open(address)
+        self._connected_at = time.monotonic()
+        if self._closed.is_set():  # `close` came before the socket was there
+            socket.close()
+        self._greet(socket)
+        return socket
+
+    def _open(self, address: Address) -> ClientConnection:
+        headers = {} if address.token is None else {"Authorization": f"Bearer {address.token}"}
+        try:
+            return connect(
+                address.websocket_url,
+                additional_headers=headers,
+                ssl=self._ssl_context if address.url.startswith("https") else None,
+                compression=None,  # it would cost the hub 120 KB for each of us
+                max_size=None,
+                proxy=None,
+                open_timeout=self._timeout,
+                close_timeout=1.0,
+                ping_interval=_PING_SECONDS,
+                ping_timeout=_PING_SECONDS,
+            )
+        except InvalidStatus as refusal:
+            error = _error_in(address, refusal)
+            if error.status >= 500 or error.status == 429:
+                raise _Lost(str(error)) from None
+            raise error from None
+        except (OSError, EOFError, InvalidHandshake) as error:
+            raise _Lost(f"no hub answers at {address.url}") from error
+
+    def _greet(self, socket: ClientConnection) -> None:
+        """Say hello and look at the answer: is it the log that the cursor is of?"""
+        hello: dict[str, Any] = {"type": "hello"}
+        hello["after_event_id"] = _FROM_NOW_ON if self._from_now_on else self.cursor
+        if self._subscriptions is not None:
+            hello["subscriptions"] = self._subscriptions
+        if self.db_id is not None:
+            hello["db_id"] = self.db_id
+        try:
+            socket.send(json.dumps(hello))
+        except ConnectionClosed as closed:
+            raise _Lost(_reason(closed)) from None
+        answer = _message(socket, self._timeout)
+        if answer.get("type") != "hello_ok" or not isinstance(answer.get("replay_until"), int):
+            raise _Lost("the hub did not answer hello")
+        self._compare(answer)
+        if self._on_connect is not None:
+            self._on_connect(answer)
+
+    def _compare(self, answer: dict[str, Any]) -> None:
+        db_id, head = answer.get("db_id"), answer["replay_until"]
+        is_other = self.db_id is not None and db_id is not None and db_id != self.db_id
+        if self._from_now_on:
+            self.cursor = self._yielded = head
+            self._from_now_on = False
+        elif is_other or self.cursor > head:  # other hubs do not tell, but their head does
+            self._new_log("epoch" if is_other else "ahead", db_id, head)
+        self.db_id = db_id if isinstance(db_id, str) else self.db_id
+
+    def _new_log(self, reason: str, db_id: str | None, head: int) -> None:
+        if not self._restart:
+            raise LogChanged(reason, db_id, head)
+        self.cursor = self._yielded = 0 if reason == "epoch" else head
+        if reason == "epoch":
+            self.db_id = db_id
+            raise _Lost("the hub has another log")
+
+    def _pause(self, reason: str) -> None:
+        """Wait before the next attempt; `close` ends the wait."""
+        held = self._socket is not None and time.monotonic() - self._connected_at > _GOOD_SECONDS
+        self._drop()
+        if self._closed.is_set():
+            return
+        self._failures = 0 if held else self._failures
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16))
+        pause = random.uniform(0, longest)
+        self._failures += 1
+        if self._on_disconnect is not None:
+            self._on_disconnect(reason, pause)
+        self._closed.wait(pause)
+
+    def _drop(self) -> None:
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close()
+
+
+def _message(socket: ClientConnection, timeout: float | None) -> dict[str, Any]:
+    try:
+        item = json.loads(socket.recv(timeout))
+    except ConnectionClosed as closed:
+        if closed.rcvd is not None and closed.rcvd.code == _REFUSED_HELLO:
+            raise InvalidInput(closed.rcvd.reason) from None
+        raise _Lost(_reason(closed)) from None
+    except TimeoutError:
+        raise _Lost("the hub did not answer in time") from None
+    except ValueError:
+        raise _Lost("the hub sent something that is not JSON") from None
+    return item if isinstance(item, dict) else {}
+
+
+def _reason(closed: ConnectionClosed) -> str:
+    if closed.rcvd is None:
+        return "the connection broke"
+    return f"closed with {closed.rcvd.code} {closed.rcvd.reason}".rstrip()
+
+
+def _error_in(address: Address, refusal: InvalidStatus) -> AgentlipError:
+    """The hub's error in the answer to an upgrade; HubUnreachable when it is not a hub's."""
+    response = refusal.response
+    try:
+        answer = json.loads(response.body or b"")
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict) and "code" in answer:
+        return error_of(response.status_code, answer, dict(response.headers.raw_items()))
+    error = HubUnreachable(f"{address.url} answers {response.status_code}, and not as a hub does")
+    error.status = response.status_code if response.status_code >= 500 else 0
+    return error
