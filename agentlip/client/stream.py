@@ -14,26 +14,19 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
-
-from ..errors import AgentlipError, InvalidInput
+from ..errors import InvalidInput
 from ..model import Event
 from .address import Address
-from .errors import HubUnreachable, LogChanged, error_of
+from .connection import Connection, ConnectionLost
+from .errors import HubUnreachable, LogChanged
 from .values import event
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 # A connection that held for this long, or brought an event, was a good one: the next pause is short again.
 _GOOD_SECONDS = 5.0
-_PING_SECONDS = 20.0
 _REFUSED_HELLO = 1003
 _FROM_NOW_ON = (1 << 63) - 1
-
-
-class _Lost(Exception):
-    """The connection is over, for the reason told; another one may be better."""
 
 
 class Stream:
@@ -68,7 +61,7 @@ class Stream:
         self._on_disconnect = on_disconnect
         self._timeout = timeout
         self._ssl_context = ssl_context
-        self._socket: ClientConnection | None = None
+        self._connection: Connection | None = None
         self._connected_at = 0.0
         self._yielded = self.cursor
         self._failures = 0
@@ -91,9 +84,9 @@ class Stream:
         self.cursor = max(self.cursor, self._yielded)
         while not self._closed.is_set():
             try:
-                socket = self._socket or self._connect()
-                received = self._receive(socket)
-            except _Lost as lost:
+                connection = self._connection or self._connect()
+                received = self._receive(connection)
+            except ConnectionLost as lost:
                 self._pause(str(lost))
             except BaseException:
                 self._drop()
@@ -108,58 +101,35 @@ class Stream:
     def close(self) -> None:
         """End the iteration; whoever waits in it gets StopIteration soon. From any thread or greenlet, also twice."""
         self._closed.set()
-        socket = self._socket
-        if socket is not None:
-            socket.close()
+        connection = self._connection
+        if connection is not None:
+            connection.close()
 
-    def _receive(self, socket: ClientConnection) -> Event | None:
+    def _receive(self, connection: Connection) -> Event | None:
         """The next event; None for what is no event, and for one that was yielded before."""
-        item = _message(socket, None)
+        item = _message(connection, None)
         if item.get("type") != "event":
             return None
         try:
             received = event(item, "data")
         except (KeyError, TypeError, AttributeError):
-            raise _Lost("the hub sent an event that is none") from None
+            raise ConnectionLost("the hub sent an event that is none") from None
         self._failures = 0
         return received if received.event_id > self._yielded else None
 
-    def _connect(self) -> ClientConnection:
+    def _connect(self) -> Connection:
         try:
             address = self._locate()
         except HubUnreachable as error:
-            raise _Lost(str(error)) from None
-        socket = self._socket = self._open(address)
+            raise ConnectionLost(str(error)) from None
+        connection = self._connection = Connection(address, self._timeout, self._ssl_context)
         self._connected_at = time.monotonic()
-        if self._closed.is_set():  # `close` came before the socket was there
-            socket.close()
-        self._greet(socket)
-        return socket
+        if self._closed.is_set():
+            raise ConnectionLost("closed before it was there")
+        self._greet(connection)
+        return connection
 
-    def _open(self, address: Address) -> ClientConnection:
-        headers = {} if address.token is None else {"Authorization": f"Bearer {address.token}"}
-        try:
-            return connect(
-                address.websocket_url,
-                additional_headers=headers,
-                ssl=self._ssl_context if address.url.startswith("https") else None,
-                compression=None,  # it would cost the hub 120 KB for each of us
-                max_size=None,
-                proxy=None,
-                open_timeout=self._timeout,
-                close_timeout=1.0,
-                ping_interval=_PING_SECONDS,
-                ping_timeout=_PING_SECONDS,
-            )
-        except InvalidStatus as refusal:
-            error = _error_in(address, refusal)
-            if error.status >= 500 or error.status == 429:
-                raise _Lost(str(error)) from None
-            raise error from None
-        except (OSError, EOFError, InvalidHandshake) as error:
-            raise _Lost(f"no hub answers at {address.url}") from error
-
-    def _greet(self, socket: ClientConnection) -> None:
+    def _greet(self, connection: Connection) -> None:
         """Say hello and look at the answer: is it the log that the cursor is of?"""
         hello: dict[str, Any] = {"type": "hello"}
         hello["after_event_id"] = _FROM_NOW_ON if self._from_now_on else self.cursor
@@ -167,13 +137,10 @@ class Stream:
             hello["subscriptions"] = self._subscriptions
         if self.db_id is not None:
             hello["db_id"] = self.db_id
-        try:
-            socket.send(json.dumps(hello))
-        except ConnectionClosed as closed:
-            raise _Lost(_reason(closed)) from None
-        answer = _message(socket, self._timeout)
+        connection.send(json.dumps(hello))
+        answer = _message(connection, self._timeout)
         if answer.get("type") != "hello_ok" or not isinstance(answer.get("replay_until"), int):
-            raise _Lost("the hub did not answer hello")
+            raise ConnectionLost("the hub did not answer hello")
         self._compare(answer)
         if self._on_connect is not None:
             self._on_connect(answer)
@@ -194,11 +161,11 @@ class Stream:
         self.cursor = self._yielded = 0 if reason == "epoch" else head
         if reason == "epoch":
             self.db_id = db_id
-            raise _Lost("the hub has another log")
+            raise ConnectionLost("the hub has another log")
 
     def _pause(self, reason: str) -> None:
         """Wait before the next attempt; `close` ends the wait."""
-        held = self._socket is not None and time.monotonic() - self._connected_at > _GOOD_SECONDS
+        held = self._connection is not None and time.monotonic() - self._connected_at > _GOOD_SECONDS
         self._drop()
         if self._closed.is_set():
             return
@@ -211,40 +178,18 @@ class Stream:
         self._closed.wait(pause)
 
     def _drop(self) -> None:
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
-def _message(socket: ClientConnection, timeout: float | None) -> dict[str, Any]:
+def _message(connection: Connection, timeout: float | None) -> dict[str, Any]:
     try:
-        item = json.loads(socket.recv(timeout))
-    except ConnectionClosed as closed:
-        if closed.rcvd is not None and closed.rcvd.code == _REFUSED_HELLO:
-            raise InvalidInput(closed.rcvd.reason) from None
-        raise _Lost(_reason(closed)) from None
-    except TimeoutError:
-        raise _Lost("the hub did not answer in time") from None
+        item = json.loads(connection.receive(timeout))
+    except ConnectionLost as lost:
+        if lost.code == _REFUSED_HELLO:
+            raise InvalidInput(f"The hub refuses the stream: {lost}") from None
+        raise
     except ValueError:
-        raise _Lost("the hub sent something that is not JSON") from None
+        raise ConnectionLost("the hub sent something that is not JSON") from None
     return item if isinstance(item, dict) else {}
-
-
-def _reason(closed: ConnectionClosed) -> str:
-    if closed.rcvd is None:
-        return "the connection broke"
-    return f"closed with {closed.rcvd.code} {closed.rcvd.reason}".rstrip()
-
-
-def _error_in(address: Address, refusal: InvalidStatus) -> AgentlipError:
-    """The hub's error in the answer to an upgrade; HubUnreachable when it is not a hub's."""
-    response = refusal.response
-    try:
-        answer = json.loads(response.body or b"")
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict) and "code" in answer:
-        return error_of(response.status_code, answer, dict(response.headers.raw_items()))
-    error = HubUnreachable(f"{address.url} answers {response.status_code}, and not as a hub does")
-    error.status = response.status_code if response.status_code >= 500 else 0
-    return error

@@ -1,0 +1,183 @@
+"""One WebSocket of a stream, read and written by one thread at a time.
+
+The protocol is that of the `websockets` library, without its threads: it reads in one and writes in another, which
+OpenSSL does not allow for one connection; over TLS 1.3 every hundredth connection stood still.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, ProtocolError
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from ..errors import AgentlipError
+from .address import Address
+from .errors import HubUnreachable, error_of
+
+# The hub is asked for a sign of life after so long without one, and given up after as long again.
+PING_SECONDS = 20.0
+_RECEIVE_BYTES = 64 * 1024
+
+
+class ConnectionLost(Exception):
+    """The connection is over, for the reason told; another one may be better. `code` is that of the hub's Close."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Connection:
+    """An open WebSocket. One thread or greenlet sends and receives; `close` may be called from any."""
+
+    def __init__(self, address: Address, timeout: float, ssl_context: ssl.SSLContext | None) -> None:
+        """Connect and shake hands; blocks for at most about `timeout` seconds per step.
+
+        Raises ConnectionLost, or the hub's error when it refuses for good.
+        """
+        self._protocol = ClientProtocol(parse_uri(address.websocket_url), max_size=None)
+        self._messages: deque[str] = deque()
+        self._parts: list[bytes] = []
+        self._receiving = False
+        try:
+            self._socket = _connect(self._protocol.uri, timeout, ssl_context)
+        except OSError as error:
+            raise ConnectionLost(f"no hub answers at {address.url}") from error
+        try:
+            self._shake_hands(address)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _shake_hands(self, address: Address) -> None:
+        request = self._protocol.connect()
+        if address.token is not None:
+            request.headers["Authorization"] = f"Bearer {address.token}"
+        self._protocol.send_request(request)
+        try:
+            self._flush()
+            while self._protocol.handshake_exc is None and self._protocol.state is State.CONNECTING:
+                self._take(self._socket.recv(_RECEIVE_BYTES))
+        except OSError as error:
+            raise ConnectionLost(f"{address.url} does not answer") from error
+        refusal = self._protocol.handshake_exc
+        if isinstance(refusal, InvalidStatus):
+            raise _refused(address, refusal)
+        if refusal is not None:
+            raise ConnectionLost(f"{address.url} does not answer as a hub does") from refusal
+
+    def send(self, text: str) -> None:
+        """Raises ConnectionLost."""
+        self._protocol.send_text(text.encode())
+        try:
+            self._flush()
+        except OSError as error:
+            raise self._lost() from error
+
+    def receive(self, timeout: float | None = None) -> str:
+        """The next message; blocks until it is there, or raises ConnectionLost after `timeout` seconds of silence.
+
+        Without `timeout` a silent hub is pinged before it is given up.
+        """
+        pinged = timeout is not None
+        while not self._messages:
+            if self._protocol.close_rcvd is not None or self._protocol.parser_exc is not None:
+                raise self._lost()
+            self._socket.settimeout(PING_SECONDS if timeout is None else timeout)
+            try:
+                self._take(self._receive_bytes())
+                pinged = timeout is not None
+            except TimeoutError:
+                if pinged:
+                    raise ConnectionLost("the hub is silent") from None
+                pinged = True
+                with suppress(OSError):
+                    self._protocol.send_ping(b"")
+                    self._flush()
+            except (OSError, ProtocolError) as error:
+                raise self._lost() from error
+        return self._messages.popleft()
+
+    def _receive_bytes(self) -> bytes:
+        self._receiving = True
+        try:
+            return self._socket.recv(_RECEIVE_BYTES)
+        finally:
+            self._receiving = False
+
+    def _take(self, data: bytes) -> None:
+        """Let the protocol see what came, answer what it wants answered, and keep the messages."""
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+        for item in self._protocol.events_received():
+            if isinstance(item, Frame) and item.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                self._parts.append(bytes(item.data))
+                if item.fin:
+                    self._messages.append(b"".join(self._parts).decode("utf-8", "replace"))
+                    self._parts.clear()
+        if not data and self._protocol.handshake_exc is None and not self._messages:
+            raise self._lost()
+        with suppress(OSError):  # a pong to a peer that has gone: the next read tells
+            self._flush()
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._socket.sendall(data)
+
+    def _lost(self) -> ConnectionLost:
+        received = self._protocol.close_rcvd
+        if received is None:
+            return ConnectionLost("the connection broke")
+        return ConnectionLost(f"closed with {received.code} {received.reason}".rstrip(), received.code)
+
+    def close(self) -> None:
+        """End the connection; whoever receives gets ConnectionLost. The hub is told so if nobody does."""
+        with suppress(Exception):
+            if not self._receiving:
+                self._protocol.send_close(1000)
+                self._socket.settimeout(1.0)
+                self._flush()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        if not self._receiving:
+            self._socket.close()
+
+
+def _connect(uri: Any, timeout: float, context: ssl.SSLContext | None) -> socket.socket:
+    sock = socket.create_connection((uri.host, uri.port), timeout)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if uri.secure:
+            context = context or ssl.create_default_context()
+            return context.wrap_socket(sock, server_hostname=uri.host)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _refused(address: Address, refusal: InvalidStatus) -> Exception:
+    """The hub's error in the answer to the upgrade, or ConnectionLost when the refusal is for now only."""
+    response = refusal.response
+    try:
+        answer = json.loads(response.body or b"")
+    except ValueError:
+        answer = None
+    error: AgentlipError = HubUnreachable(f"{address.url} answers {response.status_code}, and not as a hub does")
+    if isinstance(answer, dict) and "code" in answer:
+        error = error_of(response.status_code, answer, dict(response.headers.raw_items()))
+    if response.status_code >= 500 or response.status_code in (408, 429):
+        return ConnectionLost(str(error))
+    return error
