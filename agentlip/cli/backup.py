@@ -1,0 +1,53 @@
+"""`agentlip backup`: a copy of the database, also while the hub writes to it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from ..store.backup import back_up
+from .context import Context
+from .output import json_value, record
+from .running import database_of
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.pass_obj
+def backup(context: Context, file: Path, force: bool) -> None:
+    """Copy the database to FILE, mode 0600, also while a hub writes to it; needs no token.
+
+    The copy is checked before it gets its name. Printed are its path, its size in bytes, the identity of its event
+    log and the last event in it. Keep it as secret as the workspace: it holds every message, but no token.
+    """
+    source = database_of(context)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    with _progress() as progress:
+        task = progress.add_task(str(file), total=None)
+        made = back_up(
+            source,
+            file,
+            replace=force,
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    shown = {"path": str(made.path.absolute()), "size": made.size, "db_id": made.db_id, "head": made.head}
+    (json_value if context.as_json else record)(shown)
+
+
+def _progress() -> Progress:
+    """A bar on standard error, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _end(number: int, _frame: object) -> None:
+    """Leave nothing behind when a scheduler stops the copy, as Ctrl-C does not."""
+    sys.exit(128 + number)

@@ -1,0 +1,51 @@
+"""`agentlip doctor`: look a workspace over, and put right what is safe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from ..store import checkup
+from ..store.checkup import Finding
+from . import workspace_checkup
+from .context import Context
+from .exits import ERROR, OK
+from .output import json_value
+from .running import database_of
+
+_COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "repaired": "cyan", "skipped": "magenta"}
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="First put right what is safe. No row of the database is touched.")
+@click.pass_obj
+@click.pass_context
+def doctor(click_context: click.Context, context: Context, repair: bool) -> None:
+    """Check the workspace: the database, its event log, the lock, the token, permissions, room.
+
+    Nothing is changed without --repair, and a hub may run meanwhile. The exit code is 1 when there is an error.
+    """
+    findings = _findings(context, repair)
+    if context.as_json:
+        json_value([_as_json(finding) for finding in findings])
+    else:
+        for finding in findings:
+            level = click.style(finding.level, fg=_COLOURS[finding.level])
+            click.echo(level + str(finding).removeprefix(finding.level))
+    click_context.exit(ERROR if any(finding.level == "error" for finding in findings) else OK)
+
+
+def _findings(context: Context, repair: bool) -> list[Finding]:
+    path = database_of(context)
+    # On a terminal only; the lines are printed when it is gone.
+    with Console(stderr=True).status("Checking the files") as status:
+        repaired = list(workspace_checkup.repair(path)) if repair else []
+        files = list(workspace_checkup.examine(path))
+        database = checkup.examine(path, lambda name: status.update(f"Checking {name}"))
+        return [*repaired, *database, *files]
+
+
+def _as_json(finding: Finding) -> dict[str, Any]:
+    return {"level": finding.level, "what": finding.what, "remedy": finding.remedy or None}
