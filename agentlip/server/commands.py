@@ -26,10 +26,12 @@ from ..model import (
     MessageResult,
     MoveResult,
     Scope,
+    SearchPage,
     TopicPage,
     TopicResult,
 )
 from ..store import mutations, queries
+from ..store.search import search
 from ..store.store import Store
 from ..store.urls import check_link
 from . import checks
@@ -177,6 +179,13 @@ class Commands:
             raise InvalidInput("channel_id or topic_id is required")
         limit = checks.number(limit, "limit", 1)
         return MessagePage(*self.store.read(queries.messages, channel_id, topic_id, limit, before_id, after_id))
+
+    def search(
+        self, q: str, *, channel_id: str | None = None, topic_id: str | None = None, limit: int = 50
+    ) -> SearchPage:
+        """The messages that hold all words of `q`, newest first; "quoted words" stay together. Blocks up to seconds."""
+        q, limit = checks.text(q, "q"), checks.number(limit, "limit", 1)
+        return self.store.read_long(search, q, channel_id, topic_id, limit)
 
     def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
         """A topic's attachments, newest first."""

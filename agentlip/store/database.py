@@ -129,7 +129,16 @@ class Database:
         except sqlite3.Error as error:
             raise public_error(error) from error
 
-    def _first_reader(self) -> sqlite3.Connection:
+    @contextmanager
+    def reading_alone(self) -> Iterator[sqlite3.Connection]:
+        """A read connection for one long read, on a native thread. SQLite errors leave as with `reading`."""
+        try:
+            with closing(self._first_reader(concurrency.native_sleep)) as connection:
+                yield connection
+        except sqlite3.Error as error:
+            raise public_error(error) from error
+
+    def _first_reader(self, sleep: Callable[[float], None] = time.sleep) -> sqlite3.Connection:
         """A reader, retried while another program closes its last connection, which locks the file for a moment."""
         deadline = time.monotonic() + _OPEN_SECONDS
         while True:
@@ -138,7 +147,7 @@ class Database:
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
-            time.sleep(0.002)
+            sleep(0.002)
 
     @contextmanager
     def locked(self, deadline: float, wait: Callable[[Callable[[], None]], None] | None = None) -> Iterator[None]:

@@ -14,6 +14,7 @@ from ..model import Event
 from . import log
 from .database import Database
 from .peers import Peers
+from .readers import Readers
 from .writer import Transaction, Writer
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Store:
         self._peers_folder = path.with_name(path.name + "-peers")
         self._peers = Peers(self._peers_folder, None)
         self._peers.start()
+        self._readers = Readers()
         self._writer = Writer(self._database, write_timeout, self._committed)
 
     def listen(self, on_wake: Callable[[], None] | None) -> None:
@@ -64,6 +66,15 @@ class Store:
         """Run a query of `queries` with `args` on this thread's connection."""
         with self._database.reading() as connection:
             return query(connection, *args)
+
+    def read_long(self, query: Callable[..., T], *args: Any) -> T:
+        """Run a query that may take long with `args`, on a native thread; only the caller waits. See Readers.run."""
+
+        def call() -> T:
+            with self._database.reading_alone() as connection:
+                return query(connection, *args)
+
+        return self._readers.run(call)
 
     def latest(self) -> int:
         """The head of the log; 0 when it is empty."""
@@ -93,6 +104,7 @@ class Store:
 
     def close(self) -> None:
         """Refuse further writes and release this thread's connection."""
+        self._readers.stop()
         self._writer.stop()
         self._peers.stop()
         self._database.close()

@@ -39,6 +39,8 @@ READS = (
     Call("GET", f"{API}/channels"),
     Call("GET", f"{API}/channels/{{channel}}/topics"),
     Call("GET", f"{API}/messages?topic_id={{topic}}"),
+    Call("GET", f"{API}/messages/{{message}}"),
+    Call("GET", f"{API}/search?q=hi"),
     Call("GET", f"{API}/topics/{{topic}}/attachments"),
     Call("GET", f"{API}/events"),
 )

@@ -21,6 +21,10 @@ def list_messages(call: Call) -> tuple[int, dict[str, Any]]:
     return 200, page._asdict()
 
 
+def read_message(call: Call, message_id: str) -> tuple[int, dict[str, Any]]:
+    return 200, {"message": call.state.message(message_id)}
+
+
 def post_message(call: Call) -> tuple[int, dict[str, Any]]:
     message, event_ids = call.state.post_message_events(
         call.field("topic_id"), call.field("sender"), call.field("content_raw")
@@ -60,5 +64,6 @@ _CHANGES: dict[str, Callable[[Call, str, Any], tuple[int, dict[str, Any]]]] = {
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/messages", list_messages, "read"),
     Endpoint("POST", "/api/v1/messages", post_message, "write"),
+    Endpoint("GET", "/api/v1/messages/<message_id>", read_message, "read"),
     Endpoint("PATCH", "/api/v1/messages/<message_id>", change_message, "write"),
 )

@@ -1,0 +1,21 @@
+"""Search over messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import query
+from .dispatch import Call, Endpoint
+
+
+def search(call: Call) -> tuple[int, dict[str, Any]]:
+    page = call.state.search(
+        query.text(call.args, "q") or "",
+        channel_id=query.text(call.args, "channel_id"),
+        topic_id=query.text(call.args, "topic_id"),
+        limit=query.number(call.args, "limit", 50, 1, cap=query.MAX_PAGE),
+    )
+    return 200, page._asdict()
+
+
+ENDPOINTS = (Endpoint("GET", "/api/v1/search", search, "read"),)
