@@ -96,7 +96,7 @@ def test_the_readme_opens_with_the_commands() -> None:
     assert start == check.replace("python -m pytest", "gunicorn -c gunicorn.conf.py wsgi:app")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
         file = page.parent / target if target else page
