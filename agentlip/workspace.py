@@ -59,6 +59,14 @@ def prepare_folder(folder: Path) -> None:
         raise ConfigError(f"can not make the folder {folder}: {error.strerror}") from None
 
 
+def check_writable(folder: Path) -> None:
+    """Write a page and remove it again: a full disk or a read-only folder is found out here. Raises ConfigError."""
+    try:
+        os.unlink(_write_temporary(folder / SERVER_FILE, "\0" * 4096))
+    except OSError as error:
+        raise ConfigError(f"can not write to {folder}: {error.strerror}") from None
+
+
 def load_or_make_token(folder: Path) -> str:
     """Return the token kept in the folder; the first caller makes it (256 random bits, mode 0600)."""
     path = folder / TOKEN_FILE
@@ -77,16 +85,14 @@ def load_or_make_token(folder: Path) -> str:
 
 def write_server_file(folder: Path, content: dict[str, Any]) -> None:
     """Write server.json atomically, mode 0600."""
-    path = folder / SERVER_FILE
-    temporary = _write_temporary(path, json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
+    _replace(folder / SERVER_FILE, json.dumps(content, indent=2) + "\n")
 
 
 def read_server_file(folder: Path) -> dict[str, Any] | None:
     """The content of server.json; None when there is none that makes sense. It may be stale: ask /health."""
     try:
         content = json.loads((folder / SERVER_FILE).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -96,7 +102,7 @@ def replace_token(folder: Path) -> str:
     token = secrets.token_hex(32)
     path = folder / TOKEN_FILE
     try:
-        os.replace(_write_temporary(path, token + "\n"), path)
+        _replace(path, token + "\n")
     except OSError as error:
         raise ConfigError(f"can not write the token file {path}: {error.strerror}") from None
     return token
@@ -104,10 +110,10 @@ def replace_token(folder: Path) -> str:
 
 def remove_server_file(folder: Path, instance_id: str) -> None:
     """Remove server.json if it is still the one of this hub."""
-    path = folder / SERVER_FILE
-    with suppress(OSError, ValueError, AttributeError):
-        if json.loads(path.read_text()).get("instance_id") == instance_id:
-            path.unlink()
+    content = read_server_file(folder)
+    if content is not None and content.get("instance_id") == instance_id:
+        with suppress(OSError):
+            (folder / SERVER_FILE).unlink()
 
 
 def _create_once(path: Path, text: str) -> None:
@@ -118,6 +124,15 @@ def _create_once(path: Path, text: str) -> None:
             os.link(temporary, path)
     finally:
         os.unlink(temporary)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = _write_temporary(path, text)
+    try:
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _write_temporary(path: Path, text: str) -> Path:

@@ -24,6 +24,7 @@ LOCK_FILE = Path("locks") / "writer.lock"
 # gunicorn's workers look once a second whether their master is still there.
 _ORPHAN_SECONDS = 5.0
 _CLOCK_SLACK_SECONDS = 2.0
+_PROCESSES = Path("/proc")  # that of Linux
 
 
 class WriterLock:
@@ -42,8 +43,8 @@ class WriterLock:
         try:
             self.path.parent.mkdir(mode=0o700, exist_ok=True)
             while not self._try_acquire():
-                pid = _pid_in(self.path)
-                if (pid is not None and _started_at(pid) is not None) or time.monotonic() > deadline:
+                pid = _living_writer(self.path)
+                if pid is not None or time.monotonic() > deadline:
                     raise LockHeld(f"another hub{_named(pid)} serves this workspace ({self.path.parent.parent})")
                 time.sleep(0.05)
         except OSError as error:
@@ -68,11 +69,8 @@ class WriterLock:
 
     def _refuse_foreign_holder(self, handle: int) -> None:
         pid = _parse_pid(os.pread(handle, 1024, 0))
-        if pid is not None and _has_held_since(pid, os.fstat(handle).st_mtime):
-            raise LockHeld(
-                f"process {pid} serves this workspace, or has left its lock behind: "
-                f"stop it, or remove {self.path} if it is no hub"
-            )
+        if pid is not None and _is_anothers(pid, os.fstat(handle).st_mtime):
+            raise LockHeld(foreign_holder(pid, self.path))
 
     def release(self) -> None:
         """Remove the file and let go; nothing happens when the lock is not held."""
@@ -85,56 +83,132 @@ class WriterLock:
 
 def holder(folder: Path) -> int | None:
     """The process id of the hub that holds the lock of this workspace; None when it is free or stale; 0: unknown."""
-    path = folder / LOCK_FILE
+    pid = None
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        pid = _parse_pid(os.pread(handle, 1024, 0))
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return pid if pid is not None and _has_held_since(pid, os.fstat(handle).st_mtime) else None
+        with (folder / LOCK_FILE).open("rb") as file:
+            pid = _parse_pid(file.read(1024))
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return pid if pid is not None and _is_anothers(pid, os.fstat(file.fileno()).st_mtime) else None
     except BlockingIOError:
         return pid or 0
-    finally:
-        os.close(handle)
-
-
-def _pid_in(path: Path) -> int | None:
-    try:
-        return _parse_pid(path.read_bytes()[:1024])
     except OSError:
         return None
+
+
+def foreign_holder(pid: int, path: Path) -> str:
+    """The line about a lock file that a living process has written, but does not hold."""
+    return (
+        f"process {pid} serves this workspace, or has left its lock behind: stop it, or remove {path} if it is no hub"
+    )
+
+
+def hub_process(folder: Path) -> int | None:
+    """The first process of the hub, known for certain: it wrote its id into the lock that is held now, and has it open.
+
+    None also for hubs of other makes, and for those of another container: their ids may mean anything here.
+    """
+    path = folder / LOCK_FILE
+    pid = _living_writer(path)
+    if pid is None or not _is_locked(path):
+        return None
+    return pid if pid in users(folder) or not _PROCESSES.is_dir() else None
+
+
+def users(folder: Path) -> set[int]:
+    """The processes that have the lock file open: the hub and its workers. Empty where the system does not tell."""
+    try:
+        lock = (folder / LOCK_FILE).stat()
+    except OSError:
+        return set()
+    return {int(entry.name) for entry in _PROCESSES.glob("[0-9]*") if _has_open(entry / "fd", lock)}
+
+
+def _has_open(descriptors: Path, wanted: os.stat_result) -> bool:
+    with suppress(OSError):  # a process of somebody else, or one that has just ended
+        for descriptor in os.scandir(descriptors):
+            # The name first: to look at the file itself may hang on a network drive.
+            if os.readlink(descriptor).endswith(LOCK_FILE.name) and os.path.samestat(os.stat(descriptor), wanted):
+                return True
+    return False
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent process; None when the process is gone, or the system does not tell."""
+    fields = _stat_of(pid)
+    return int(fields[1]) if fields else None
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process with that id lives."""
+    return _started_at(pid) is not None
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _living_writer(path: Path) -> int | None:
+    """The process that wrote the file, if it still lives."""
+    try:
+        with path.open("rb") as file:
+            pid, written = _parse_pid(file.read(1024)), os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    return pid if pid is not None and _is_as_old(pid, written) else None
 
 
 def _parse_pid(content: bytes) -> int | None:
     """The process id, be it the first line or the `pid` of a JSON object."""
     found = re.match(rb"\s*(\d{1,10})\b", content) or re.search(rb'"pid"\s*:\s*(\d{1,10})\b', content)
-    return int(found[1]) if found else None
+    return (int(found[1]) or None) if found else None
 
 
-def _has_held_since(pid: int, written: float) -> bool:
+def _is_anothers(pid: int, written: float) -> bool:
+    """Whether a process that is not this one wrote the file at that Unix time, and still lives."""
+    return pid != os.getpid() and _is_as_old(pid, written)
+
+
+def _is_as_old(pid: int, written: float) -> bool:
     """Whether the process that wrote the file at that Unix time may still be this one."""
-    started = None if pid == os.getpid() else _started_at(pid)
+    started = _started_at(pid)
     return started is not None and started <= written + _CLOCK_SLACK_SECONDS
 
 
 def _started_at(pid: int) -> float | None:
     """The Unix time at which a living process started, 0 where the system does not tell; None when it is gone."""
+    fields = _stat_of(pid) if _exists(pid) else []
+    if not fields:
+        return 0.0 if _exists(pid) else None
+    if fields[0] == "Z":
+        return None
+    # Both count from the start of the machine, which /proc/uptime does not in every container.
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
-        return None
+        return False
     except PermissionError:
         pass
+    return True
+
+
+def _stat_of(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the state on; empty where the system does not tell."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return 0.0
-    if fields[0] == "Z":
-        return None
-    return time.time() - uptime + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+        return (_PROCESSES / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _named(pid: int | None) -> str:

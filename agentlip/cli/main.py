@@ -15,10 +15,10 @@ from .exits import exit_code, one_line
 
 # The file of each command. They are imported when they are asked for, so that `agentlip --help` is quick.
 COMMANDS = {
-    "init": "hub",
-    "up": "hub",
-    "down": "hub",
-    "status": "hub",
+    "init": "init",
+    "up": "up",
+    "down": "down",
+    "status": "status",
     "doctor": "doctor",
     "backup": "backup",
     "token": "token",

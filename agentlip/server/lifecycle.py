@@ -14,11 +14,12 @@ import signal
 import struct
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 from .. import concurrency
 from ..config import PREFIX, Settings
-from ..errors import ConfigError, LockHeld, StorageError
+from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
 from ..model import timestamp
 from ..store.database import Database
 from ..store.schema import SCHEMA_VERSION
@@ -64,7 +65,7 @@ def on_starting(server: Any) -> None:
     try:
         prepare_folder(settings.db.parent)
         lock.acquire()
-        server.agentlip_token = _token(settings)
+        _take_token(server, settings)
         database = Database(settings.db, settings.synchronous)
         server.agentlip_db_id = database.prepare()
         database.close_lock()
@@ -80,8 +81,10 @@ def on_starting(server: Any) -> None:
     _be_active()
 
 
-def _token(settings: Settings) -> str:
-    return load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
+def _take_token(server: Any, settings: Settings) -> None:
+    """Workers inherit the token: all of them and server.json have the same, whatever happens to the file."""
+    token = load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
+    server.agentlip_token = os.environ[PREFIX + "AUTH_TOKEN"] = token
 
 
 def when_ready(server: Any) -> None:
@@ -89,16 +92,17 @@ def when_ready(server: Any) -> None:
     try:
         _write_server_file(server)
     except OSError as error:
+        server.agentlip_lock.release()
         sys.exit(f"agentlip: can not write server.json: {error.strerror}")
 
 
 def on_reload(server: Any) -> None:
-    """HUP: the new workers read the token anew, so server.json must tell the same."""
+    """HUP: read the token anew, for the new workers and server.json. A damaged one changes nothing."""
     try:
-        server.agentlip_token = _token(server.agentlip_settings)
+        _take_token(server, server.agentlip_settings)
         _write_server_file(server)
     except (ConfigError, OSError) as error:
-        logger.error("server.json was not brought up to date: %s", error)
+        logger.error("The token of server.json was not brought up to date: %s", error)
 
 
 def _write_server_file(server: Any) -> None:
@@ -136,12 +140,12 @@ def _drain_at_end(worker: Any) -> None:
     while worker.alive:
         time.sleep(_POLL_SECONDS)
         if idle is not None and state is not None:
-            calls = _stop_when_idle(state, calls, idle)
+            calls = _stop_when_idle(worker, state, calls, idle)
     getattr(worker, "stop_accepting", lambda: None)()  # other classes of workers do so later
     _shut_down(worker, _DRAIN_SECONDS)
 
 
-def _stop_when_idle(state: HubState, calls: int, idle: float) -> int:
+def _stop_when_idle(worker: Any, state: HubState, calls: int, idle: float) -> int:
     """Look whether this worker had something to do since it had served that many calls; returns how many now.
 
     Stops the whole hub when no worker had for `idle` seconds.
@@ -150,7 +154,8 @@ def _stop_when_idle(state: HubState, calls: int, idle: float) -> int:
         _be_active()
     elif time.monotonic() - struct.unpack("d", _last_active[:])[0] > idle:
         logger.warning("Nobody has called for %g seconds: the hub stops", idle)
-        os.kill(os.getppid(), signal.SIGTERM)
+        if os.getppid() == worker.ppid:  # a killed master leaves its workers to another process
+            os.kill(worker.ppid, signal.SIGTERM)
         _be_active()  # once is enough
     return state.calls
 
@@ -182,10 +187,19 @@ def _state_of(worker: Any) -> HubState | None:
 
 
 def on_exit(server: Any) -> None:
-    """The master ends: server.json goes, and the workspace is free."""
+    """The master ends: server.json goes, the database is one file again, and the workspace is free."""
     settings: Settings | None = getattr(server, "agentlip_settings", None)
     if settings is not None and settings.instance_id is not None:
         remove_server_file(settings.db.parent, settings.instance_id)
+        _fold_wal(settings)
     lock: WriterLock | None = getattr(server, "agentlip_lock", None)
     if lock is not None:
         lock.release()
+
+
+def _fold_wal(settings: Settings) -> None:
+    """Workers end without closing their connections; the last one to be closed puts the WAL into the database file."""
+    database = Database(settings.db, settings.synchronous)
+    with suppress(AgentlipError), database.reading():
+        pass
+    database.close()

@@ -12,6 +12,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import InvalidInput, ServiceUnavailable
 from ..model import Message, SearchPage
@@ -76,7 +77,7 @@ def search(
 
 def _by_index(
     connection: sqlite3.Connection, words: Sequence[str], channel_id: str | None, topic_id: str | None, limit: int
-) -> list[tuple[str, ...]] | None:
+) -> list[tuple[Any, ...]] | None:
     """None when there is no index, or one that can not be used."""
     if not connection.execute(_IN_STEP).fetchall():
         return None
@@ -92,7 +93,7 @@ def _by_index(
 
 def _by_scan(
     connection: sqlite3.Connection, words: Sequence[str], channel_id: str | None, topic_id: str | None, limit: int
-) -> list[tuple[str, ...]]:
+) -> list[tuple[Any, ...]]:
     folded = [word.casefold() for word in words]
 
     def holds(content: object) -> bool:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from agentlip.cli.init import make_workspace
 
 from agentlip import writer_lock
+from agentlip.cli.init import make_workspace
 from agentlip.config import Settings
 from agentlip.workspace import read_server_file
 
