@@ -40,6 +40,8 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[sqlite3.Connection], Iterator[Finding]]
+# In one statement: somebody may be writing.
+_GIVEN_AND_HEAD = "SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events'), (SELECT max(event_id) FROM events)"
 
 
 def examine(path: Path, on_check: Callable[[str], None] = lambda _name: None) -> Iterator[Finding]:
@@ -148,8 +150,7 @@ def _log_ids(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding("error", f"{lost} events are gone from the log, {shown} among them", _RESTORE)
     else:
         yield Finding("ok", f"{count} events, {first or 0} to {last or 0}, without a gap")
-    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    given, head = (0 if row is None else int(row[0])), last or 0
+    given, head = (value or 0 for value in connection.execute(_GIVEN_AND_HEAD).fetchone())
     if given < head:
         yield Finding("error", f"the next event id would follow {given}, but the log ends at {head}", _RESTORE)
     elif given > head:

@@ -32,13 +32,16 @@ class Picker:
         self.number = random.randint(1, 100)
         self.over = False
 
-    def hear(self, words: str) -> str | None:
-        """The answer to what the other one says, if there is one."""
-        guess = re.fullmatch(r"Is it (\d+)\?", words)
-        if guess is None:
+    def hear(self, sender: str, words: str) -> str | None:
+        """The answer to a guess."""
+        found = re.fullmatch(r"Is it (\d+)\?", words)
+        if found is None:
+            self.over = words == "Yes!"  # its own last word
             return None
-        self.over = int(guess[1]) == self.number
-        return "Yes!" if self.over else "Higher." if self.number > int(guess[1]) else "Lower."
+        guess = int(found[1])
+        if guess == self.number:
+            return "Yes!"
+        return f"Higher than {guess}." if self.number > guess else f"Lower than {guess}."
 
 
 class Guesser:
@@ -49,21 +52,29 @@ class Guesser:
 
     def __init__(self) -> None:
         self.low, self.high = 1, 100
+        self.asked = ""
         self.over = False
 
-    def hear(self, words: str) -> str | None:
-        """The next question. Old games in the log are heard again, and end as they did."""
-        middle = (self.low + self.high) // 2
+    def hear(self, sender: str, words: str) -> str | None:
+        """The next question. Old games in the log are heard again, and end as they did.
+
+        It hears itself, too: what it asked before it was killed, it does not ask again.
+        """
+        if sender == self.name:
+            self.asked = words
+            return None
+        told = re.fullmatch(r"(Higher|Lower) than (\d+)\.", words)
         if words == Picker.opening:
-            self.low, self.high, self.over = 1, 100, False
-        elif words == "Higher.":
-            self.low = middle + 1
-        elif words == "Lower.":
-            self.high = middle - 1
-        else:
+            self.low, self.high, self.asked, self.over = 1, 100, "", False
+        elif told is None:
             self.over = words == "Yes!"
             return None
-        return f"Is it {(self.low + self.high) // 2}?"
+        elif told[1] == "Higher":
+            self.low = max(self.low, int(told[2]) + 1)
+        else:
+            self.high = min(self.high, int(told[2]) - 1)
+        question = f"Is it {(self.low + self.high) // 2}?"
+        return None if question == self.asked else question
 
 
 def find_topic(client: HubClient) -> str:
@@ -98,17 +109,16 @@ def play(client: HubClient, agent: Picker | Guesser) -> None:
     history = client.events(tail=1, topics=[topic_id]).events[-1].event_id
     with client.stream(after, topics=[topic_id]) as stream:
         for event in stream:
-            if event.name != "message.created" or event.data["message"]["sender"] == agent.name:
+            if event.name != "message.created":
                 continue
-            words = event.data["message"]["content_raw"]
-            answer = agent.hear(words)
+            message = event.data["message"]
+            answer = agent.hear(message["sender"], message["content_raw"])
             if event.event_id < history:
                 continue  # this was answered long ago
-            print(f"{event.data['message']['sender']}: {words}")
+            print(f"{message['sender']}: {message['content_raw']}")
             if answer is not None:
-                print(f"{agent.name}: {answer}")
                 say(client, topic_id, agent.name, answer)
-            if agent.over:
+            if agent.over and event.event_id > history:
                 return
 
 

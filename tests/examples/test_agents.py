@@ -75,9 +75,10 @@ def test_a_killed_guesser_goes_on_and_a_second_game_starts_anew(
     hub: Hub, run: Callable[..., subprocess.Popen[str]]
 ) -> None:
     for _ in range(2):
+        before = len(said(hub))
         picker = run("conversation.py", "pick")
         killed = run("conversation.py", "guess")
-        eventually(lambda: len(said(hub)) > 1, 20, "a guess")
+        eventually(lambda before=before: len(said(hub)) > before + 1, 20, "a guess")
         killed.kill()
         guesser = run("conversation.py", "guess") if picker.poll() is None else killed
         assert picker.wait(30) == 0

@@ -141,13 +141,16 @@ def test_close_from_another_thread_ends_the_wait(state: Any) -> None:
 
 def test_a_listener_may_close_what_calls_it(state: Any) -> None:
     seen: list[int] = []
+    known = threading.Event()
 
     def listen(event: Event) -> None:
+        known.wait(10)
         seen.append(event.event_id)
         follower.close()
 
     append(state, 3)
     follower = state.subscribe(listen, after=0)
+    known.set()
     eventually(lambda: seen, 10, "the first event")
     append(state, 1)
     assert seen == [1]
