@@ -138,14 +138,18 @@ def test_the_mode_of_a_folder_that_is_not_the_workspaces_own_is_let_be(here: Wor
     assert stat.S_IMODE(other.stat().st_mode) == 0o755
 
 
-def test_leftovers_are_found_and_removed_when_they_are_old(here: WorkingFolder) -> None:
+def test_leftovers_are_found_and_removed_when_they_are_old(
+    here: WorkingFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     peers = here.folder / "db.sqlite3-peers"
     peers.mkdir(mode=0o700)
     sockets = {pid: peers / f"{pid}-00000000.new" for pid in (gone(), os.getpid())}
-    for path in sockets.values():
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
-            bound.bind(str(path))
-        make_old(path)
+    with monkeypatch.context() as inside:
+        inside.chdir(peers)  # the whole path may be too long for a socket's address
+        for path in sockets.values():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
+                bound.bind(path.name)
+            make_old(path)
     temporaries = [here.folder / f".{name}.0123456789abcdef" for name in ("auth_token", "server.json")]
     for path in temporaries:
         path.touch(0o600)
