@@ -249,7 +249,17 @@ class _GeventReply:
         self.waiter = Waiter(self.hub)
 
     def wait(self) -> None:
-        self.waiter.get()
+        if self.hub.loop.default:
+            self.waiter.get()
+            return
+        # A native thread with a loop of its own that waits for nothing else: gevent would take that for a deadlock.
+        watcher = self.hub.loop.async_()
+        watcher.start(lambda: None)
+        try:
+            self.waiter.get()
+        finally:
+            watcher.stop()
+            watcher.close()
 
 
 def _call_in_loop(hub: Any, function: Callable[..., None], *args: Any) -> None:

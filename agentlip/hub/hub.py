@@ -111,6 +111,11 @@ class Hub:
         """The follower is closed."""
         self._followers.discard(follower)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a connection slot is free now."""
+        return self._reserved < self.settings.max_connections
+
     def reserve(self) -> bool:
         """Take one of the connection slots; False when all are taken. Give it back with `release`."""
         with self._lock:

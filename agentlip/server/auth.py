@@ -26,10 +26,23 @@ def admit(state: HubState, environ: Mapping[str, Any], action: str) -> None:
             check_origin(state.settings, environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", ""))
         _ask_host(state.authorize, action)
     elif action == "connect":
-        query = parse_qs(environ.get("QUERY_STRING", ""))
-        check_token(state.token, environ.get("HTTP_AUTHORIZATION"), query.get("token", [None])[0])
+        check_token(state.token, environ.get("HTTP_AUTHORIZATION"), _query_token(environ))
     elif action == "write" or not state.settings.public_reads:
         check_token(state.token, environ.get("HTTP_AUTHORIZATION"))
+
+
+def bears_token(configured: str, environ: Mapping[str, Any]) -> bool:
+    """Whether the request shows the token, in the header or as `?token=`."""
+    try:
+        check_token(configured, environ.get("HTTP_AUTHORIZATION"), _query_token(environ))
+    except (MissingAuth, NoAuthConfigured):
+        return False
+    return True
+
+
+def _query_token(environ: Mapping[str, Any]) -> str | None:
+    values = parse_qs(environ.get("QUERY_STRING", "")).get("token")
+    return values[0] if values else None
 
 
 def _ask_host(authorize: Authorize, action: str) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from ..config import Settings
 from ..hub.hub import Hub
@@ -19,7 +19,7 @@ from ..store.log import Entry
 from ..store.schema import SCHEMA_VERSION
 from ..store.store import Store
 from ..workspace import load_or_make_token, prepare_folder
-from .auth import Authorize
+from . import auth
 from .commands import Commands
 from .limits import RateLimiter
 
@@ -48,7 +48,7 @@ class HubState(Commands):
     `hub` and `store` may block on the disk the first time; any thread or greenlet may use them.
     """
 
-    def __init__(self, settings: Settings, authorize: Authorize | None = None) -> None:
+    def __init__(self, settings: Settings, authorize: auth.Authorize | None = None) -> None:
         self.settings = settings
         self.authorize = authorize
         self.instance_id = settings.instance_id or secrets.token_hex(16)
@@ -104,6 +104,10 @@ class HubState(Commands):
         if self._started_in is not _process:
             self.start()
         return self._token
+
+    def bears_token(self) -> bool:
+        """Whether the current request shows the hub's token; for `authorize`, where logins and agents both come."""
+        return auth.bears_token(self.token, request.environ)
 
     def identity(self) -> dict[str, Any]:
         """What /health and server.json both say."""

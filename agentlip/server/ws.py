@@ -28,7 +28,6 @@ from ..errors import (
     ShuttingDown,
     UpgradeRequired,
 )
-from ..hub.hub import Hub
 from ..hub.session import Session
 from . import auth, logs
 from .api.dispatch import METHODS, Answer, Call, answer_error
@@ -106,56 +105,42 @@ def _check(call: Call) -> None:
 
 
 def _accept(call: Call, view: Callable[..., Any]) -> Response:
-    """Take a connection slot, and leave the handshake and all after it to the response's iteration.
+    """See that there is room and a socket; the rest is left to the time when the server takes the response.
 
-    Functions that a host runs after each request come between: they may still put another answer in its place.
+    Functions that a host runs after each request come between, and may fail, or put another answer in its place.
     """
+    call.state.calls += 1
+    if not call.state.hub.has_room:
+        raise ServiceUnavailable("connection limit")
     try:
         taken, mode = find_socket(call.environ)
     except Exception as error:
         raise InvalidInput("The WebSocket handshake failed") from error
-    call.state.calls += 1
-    slot = _Slot(call.state.hub)
-
-    def run() -> None:
-        try:
-            switch_protocols(taken, call.environ)
-            view(call, taken)
-        finally:
-            slot.give_back()
-
-    return _SessionResponse(run, mode)
-
-
-class _Slot:
-    """One of the hub's connection slots, given back at the end of the session, or when there never is one."""
-
-    __slots__ = ("_hub",)
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub: Hub | None = None
-        if not hub.reserve():
-            raise ServiceUnavailable("connection limit")
-        self._hub = hub
-
-    def give_back(self) -> None:
-        hub, self._hub = self._hub, None
-        if hub is not None:
-            hub.release()
-
-    __del__ = give_back
+    return _SessionResponse(call, lambda: view(call, taken), taken, mode)
 
 
 class _SessionResponse(Response):
     """A response whose iteration is the session; each server is then told in its own way that all is said."""
 
-    def __init__(self, run: Callable[[], None], mode: str) -> None:
+    def __init__(self, call: Call, run: Callable[[], None], taken: Any, mode: str) -> None:
         super().__init__(status=101)
+        self._call = call
         self._run = run
+        self._taken = taken
         self._mode = mode
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
-        return _Iteration(self._run, self._mode)
+        if not self._call.state.hub.reserve():
+            return answer_error(self._call, ServiceUnavailable("connection limit"))(environ, start_response)
+        return _Iteration(self._hold, self._mode)
+
+    def _hold(self) -> None:
+        try:
+            with suppress(OSError):  # the peer has left already
+                switch_protocols(self._taken, self._call.environ)
+                self._run()
+        finally:
+            self._call.state.hub.release()
 
 
 class _Iteration:
@@ -164,8 +149,7 @@ class _Iteration:
         self._mode = mode
 
     def __iter__(self) -> Iterator[bytes]:
-        with suppress(OSError):  # the peer left before the handshake
-            self._run()
+        self._run()
         if self._mode == "gunicorn":
             raise StopIteration  # gunicorn's own sign for: nothing to write, close the connection
         if self._mode == "werkzeug":

@@ -177,11 +177,12 @@ def _read_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         raise PayloadTooLarge()
     if length is None and not environ.get("wsgi.input_terminated"):
         raise InvalidInput("The body needs a Content-Length")
-    request.max_content_length = None  # a host's limit is for its own forms
     try:
-        # get_data is right also when a hook of the host has read the body already. A chunked body
-        # is ended by the server below; the limit is ours.
-        raw = request.get_data() if length is not None else environ["wsgi.input"].read(endpoint.max_body + 1)
+        if vars(request).keys() & {"stream", "_cached_data"}:  # a hook of the host has read the body already
+            raw = request.get_data()
+        else:
+            # Not through Flask, whose limit is for the host's own forms. A chunked body is ended by the server below.
+            raw = environ["wsgi.input"].read(endpoint.max_body + 1 if length is None else length)
     except (OSError, HTTPException):
         raise InvalidInput("The body could not be read") from None
     if len(raw) > endpoint.max_body:

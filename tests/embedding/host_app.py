@@ -1,0 +1,119 @@
+"""An application that has lived for years without a hub: hooks, error pages, CSRF protection, a WebSocket of its own.
+
+Each server of `servers.py` runs it. `HOST_*` variables choose what it does:
+HOST_AUTHORIZE=1 lets a header stand for the host's login, HOST_CSRF=late sets the CSRF protection up after the hub.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from flask import Blueprint, Flask, Response, abort, g, jsonify, request
+from flask_sock import Sock
+from flask_wtf.csrf import CSRFProtect
+
+from agentlip import Agentlip
+
+pages = Blueprint("pages", __name__)
+seen: list[str] = []
+
+
+@pages.route("/")
+def index() -> str:
+    return "the host's page"
+
+
+@pages.post("/form")
+def form() -> str:
+    return "never without a CSRF token"
+
+
+@pages.post("/say")
+def say() -> Any:
+    """Post from a view, in the host's own request."""
+    hub = request_hub()
+    channel = hub.create_channel(request.headers["X-Name"]).channel
+    topic = hub.create_topic(channel.id, "t").topic
+    result = hub.post_message(topic.id, "view", g.body or "nothing")
+    return jsonify(topic_id=topic.id, event_id=result.event_id, head=hub.head(), count=hub.connection_count())
+
+
+@pages.route("/seen")
+def what_was_seen() -> Any:
+    return jsonify(seen)
+
+
+@pages.route("/count")
+def count() -> Any:
+    return jsonify(request_hub().connection_count())
+
+
+def request_hub() -> Any:
+    from flask import current_app
+
+    return current_app.extensions["agentlip"]
+
+
+def authorize(action: str) -> bool | None:
+    """The host's login: a header says who it is and what that one may."""
+    login = request.headers.get("X-Login")
+    if login == "broken":
+        raise KeyError("the host's own mistake")
+    if login == "aborted":
+        abort(403)
+    if login is None:
+        return request_hub().bears_token() or None
+    return action in login.split("+")
+
+
+def create_app() -> Flask:
+    app = Flask(__name__)
+    app.config["SECRET_KEY"] = "of the host"
+    app.config["MAX_CONTENT_LENGTH"] = 1000  # for the host's own forms
+    app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 7}
+    late = os.environ.get("HOST_CSRF") == "late"
+    csrf = CSRFProtect()
+    if not late:
+        csrf.init_app(app)
+    Agentlip(app, url_prefix="/hub", authorize=authorize if os.environ.get("HOST_AUTHORIZE") else None)
+    if late:
+        csrf.init_app(app)
+    csrf.exempt(say)
+    app.register_blueprint(pages)
+    sock = Sock(app)
+
+    @sock.route("/echo")
+    def echo(ws: Any) -> None:
+        ws.send(f"{ws.ping_interval} {ws.receive()}")
+
+    @app.before_request
+    def read_the_body() -> None:
+        g.body = request.get_data(as_text=True) if request.path == "/say" else ""
+        if request.headers.get("X-Read"):
+            request.get_data()
+
+    @app.after_request
+    def add_a_header(response: Response) -> Response:
+        if request.headers.get("X-Fail-After"):
+            raise RuntimeError("the host's after_request fails")
+        response.headers["X-Host"] = "was here"
+        return response
+
+    @app.errorhandler(404)
+    def not_found(_error: Exception) -> tuple[str, int]:
+        return "the host's 404 page", 404
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> tuple[str, int]:
+        return f"the host's error page: {type(error).__name__}", getattr(error, "code", 500)
+
+    threading.Thread(target=follow, args=(app,), daemon=True).start()
+    return app
+
+
+def follow(app: Flask) -> None:
+    """A background thread of the host, outside of any context."""
+    for event in app.extensions["agentlip"].subscribe(after=0):
+        seen.append(event.name)

@@ -1,0 +1,90 @@
+"""The host application in real processes, under each server that Flask applications run on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from ..running_hub import ROOT, TOKEN, eventually
+
+_PYWSGI = """
+from gevent import monkey; monkey.patch_all()
+import signal, sys
+from gevent.pywsgi import WSGIServer
+from tests.embedding.host_app import create_app
+server = WSGIServer(("127.0.0.1", int(sys.argv[1])), create_app(), log=sys.stderr)
+signal.signal(signal.SIGTERM, lambda *_: server.stop(timeout=2))
+server.serve_forever()
+"""
+_HOST = "tests.embedding.host_app:create_app()"
+SERVERS = {
+    "gevent": ["-m", "gunicorn", "-k", "gevent", "-b", "127.0.0.1:{port}", _HOST],
+    "gthread": ["-m", "gunicorn", "-k", "gthread", "--threads", "20", "-b", "127.0.0.1:{port}", _HOST],
+    "pywsgi": ["-c", _PYWSGI, "{port}"],
+    "werkzeug": ["-m", "flask", "--app", _HOST, "run", "--port", "{port}"],
+}
+
+
+class Host:
+    """The running application; use it as a context manager."""
+
+    def __init__(self, server: str, folder: Path, **environment: str) -> None:
+        self.server = server
+        self.folder = folder
+        self._environment = environment
+        self._log = folder / "host.log"
+
+    def __enter__(self) -> Host:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("AGENTLIP_", "HOST_"))}
+        env |= {
+            "AGENTLIP_DB": str(self.folder / "hub.sqlite3"),
+            "AGENTLIP_AUTH_TOKEN": TOKEN,
+            "AGENTLIP_RATE_LIMITS": "off",
+            **self._environment,
+        }
+        command = [part.format(port=port) for part in SERVERS[self.server]]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, stdout=log, stderr=log)
+        eventually(self._answers, 30, "the host's page")
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log()
+        try:
+            return requests.get(self.url, timeout=5).text == "the host's page"
+        except requests.ConnectionError:
+            return False
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def call(self, method: str, path: str, body: Any = None, token: str | None = TOKEN, **headers: str) -> Any:
+        """One HTTP call; names of headers are given with underscores."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        return requests.request(method, self.url + path, json=body, headers=sent, timeout=20)
+
+    @property
+    def ws_url(self) -> str:
+        return self.url.replace("http", "ws")

@@ -1,0 +1,103 @@
+"""The hub in a host application under each kind of server: all of it works, and nothing of the host has changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import requests
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from agentlip.client import HubClient
+
+from ..running_hub import TOKEN, eventually
+from .servers import SERVERS, Host
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with Host(request.param, tmp_path_factory.mktemp("host"), AGENTLIP_MAX_CONNECTIONS="5") as running:
+        yield running
+
+
+def test_the_host_is_as_it_was(host: Host) -> None:
+    assert host.call("GET", "/").headers["X-Host"] == "was here"
+    missing = host.call("GET", "/nothing/here")
+    assert (missing.status_code, missing.text) == (404, "the host's 404 page")
+    assert host.call("POST", "/form").text == "the host's error page: CSRFError"
+    assert requests.post(f"{host.url}/say", data=b"x" * 1001, timeout=20).status_code == 413
+
+
+def test_the_hub_answers_below_its_prefix_and_in_its_own_way(host: Host) -> None:
+    assert host.call("GET", "/hub/health", token=None).json()["status"] == "ok"
+    for method, path, status, code in (
+        ("GET", "/hub/api/v1/nothing", 404, "NOT_FOUND"),
+        ("DELETE", "/hub/api/v1/channels", 405, "NOT_FOUND"),
+        ("POST", "/hub/api/v1/channels", 415, "INVALID_INPUT"),
+    ):
+        answer = host.call(method, path)
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert host.call("POST", "/hub/api/v1/channels", {"name": "x"}, token=None).status_code == 401
+
+
+def test_hooks_limits_and_csrf_protection_of_the_host_break_nothing(host: Host) -> None:
+    made = host.call("POST", "/hub/api/v1/channels", {"name": "hooks"}, X_Read="1")
+    assert made.status_code == 201
+    assert made.headers["X-Host"] == "was here"
+    topic = host.call("POST", "/hub/api/v1/topics", {"channel_id": made.json()["channel"]["id"], "title": "t"})
+    body = {"topic_id": topic.json()["topic"]["id"], "sender": "me", "content_raw": "x" * 60_000}
+    assert host.call("POST", "/hub/api/v1/messages", body).status_code == 201  # the host's limit is 1,000
+
+
+def test_a_message_of_a_view_is_replayed_and_live_and_seen_by_a_thread(host: Host) -> None:
+    with HubClient(f"{host.url}/hub", TOKEN) as client, client.stream(client.events(tail=1).replay_until) as stream:
+        said = host.call("POST", "/say", {"some": "body"}, X_Name=f"say-{host.server}").json()
+        names = [next(stream).name for _ in range(3)]
+        assert names == ["channel.created", "topic.created", "message.created"]
+        assert stream.cursor < said["event_id"] == said["head"]
+        assert client.messages(topic_id=said["topic_id"]).messages[0].content_raw == '{"some": "body"}'
+    with HubClient(f"{host.url}/hub", TOKEN) as client, client.stream(0) as again:
+        ids = [next(again).event_id for _ in range(said["head"])]
+    assert ids == list(range(1, said["head"] + 1))
+    eventually(lambda: len(host.call("GET", "/seen").json()) >= said["head"], 10, "the host's thread")
+
+
+def test_the_hosts_own_websocket_keeps_its_options(host: Host) -> None:
+    with connect(f"{host.ws_url}/echo", compression=None) as socket:
+        socket.send("hello")
+        assert socket.recv(10) == "7 hello"
+
+
+def test_an_after_request_function_that_fails_costs_no_slot_and_writes_nothing_into_a_socket(host: Host) -> None:
+    for _ in range(6):  # one more than there are slots
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"{host.ws_url}/hub/ws?token={TOKEN}", additional_headers={"X-Fail-After": "1"}).close()
+        assert refused.value.response.status_code == 500
+    with connect(f"{host.ws_url}/hub/ws?token={TOKEN}", compression=None) as socket:
+        socket.send(json.dumps({"type": "hello", "after_event_id": 0, "subscriptions": None}))
+        assert json.loads(socket.recv(10))["type"] == "hello_ok"
+
+
+def test_sockets_are_counted_until_they_are_gone(host: Host) -> None:
+    with connect(f"{host.ws_url}/hub/ws?token={TOKEN}", compression=None):
+        eventually(lambda: host.call("GET", "/count").json() == 1, 10, "the socket")
+    eventually(lambda: host.call("GET", "/count").json() == 0, 10, "its end")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_it_ends_at_sigterm_with_sockets_open_and_no_traceback(
+    server: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with (
+        Host(server, tmp_path_factory.mktemp("host")) as host,
+        connect(f"{host.ws_url}/hub/ws?token={TOKEN}", compression=None) as socket,
+    ):
+        socket.send(json.dumps({"type": "hello", "after_event_id": 0}))
+        assert json.loads(socket.recv(10))["type"] == "hello_ok"
+        eventually(lambda: host.call("GET", "/count").json() == 1, 10, "the socket")
+        host.process.terminate()
+        with pytest.raises(ConnectionClosed):
+            socket.recv(20)
+    assert "Traceback" not in host.log()
