@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import ConfigError
+from ..errors import AgentlipError, ConfigError
 from ..workspace import FOLDER, find_root, read_server_file
 from .errors import HubUnreachable
 
@@ -38,7 +38,7 @@ class Address:
             raise ConfigError("a hub's URL looks like http://127.0.0.1:8787 or https://hub.example/prefix")
         if token is not None and not re.fullmatch(r"[\x21-\x7e]+", token):
             raise ConfigError("a token is visible ASCII characters without spaces")
-        return cls(url.rstrip("/"), token)
+        return cls(parts.scheme + url[len(parts.scheme) :].rstrip("/"), token)
 
     @property
     def websocket_url(self) -> str:
@@ -68,10 +68,11 @@ class Discovery:
         if server is None:
             raise HubUnreachable(f"No hub is running in {root}")
         try:
-            address = Address.checked(url_in(server), server.get("auth_token") or None)
+            token = server.get("auth_token")
+            address = Address.checked(url_in(server), str(token) if token else None)
             health = self._health(Address(address.url))
-        except (HubUnreachable, ConfigError, TypeError):
+        except (AgentlipError, ConfigError):
             raise HubUnreachable(f"The hub of {root} has gone; its server.json is left over") from None
-        if health.get("instance_id") != server.get("instance_id"):
+        if not server.get("instance_id") or health.get("instance_id") != server["instance_id"]:
             raise HubUnreachable(f"Another hub answers at the address in the server.json of {root}")
         return address

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from ..errors import InvalidAuth
+from ..errors import InvalidAuth, InvalidInput
 from ..model import (
     Attachment,
     AttachmentResult,
@@ -32,13 +32,14 @@ from .address import Address, Discovery
 from .errors import HubUnreachable, OutcomeUnknown
 from .http import Http
 from .stream import Stream
-from .values import event, read, row, rows
+from .values import changed, event, read, row, rows
 
 _API = "/api/v1"
 
 
 class HubClient:
-    """May be used by many threads or greenlets at once. A call blocks until it is answered, at most `timeout` seconds.
+    """May be used by many threads or greenlets at once. A call blocks until it is answered, or nothing came for
+    `timeout` seconds.
 
     Calls raise the hub's errors (`agentlip.errors`), HubUnreachable when there is no hub, and OutcomeUnknown when the
     connection broke while a change was under way.
@@ -103,7 +104,7 @@ class HubClient:
     def create_channel(self, name: str, description: str | None = None) -> ChannelResult:
         body = {"name": name, **_given(description=description)}
         answer = self._call("POST", f"{_API}/channels", body=body)
-        return read(answer, lambda it: ChannelResult(row(Channel, it["channel"]), it["event_id"]))
+        return changed(answer, lambda it: ChannelResult(row(Channel, it["channel"]), it["event_id"]))
 
     def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
         """A page of a channel's topics, most recently updated first."""
@@ -119,7 +120,7 @@ class HubClient:
 
     def _topic(self, method: str, path: str, body: dict[str, Any]) -> TopicResult:
         answer = self._call(method, path, body=body)
-        return read(answer, lambda it: TopicResult(row(Topic, it["topic"]), it["event_id"]))
+        return changed(answer, lambda it: TopicResult(row(Topic, it["topic"]), it["event_id"]))
 
     def messages(
         self,
@@ -162,7 +163,7 @@ class HubClient:
 
     def _message(self, method: str, path: str, body: dict[str, Any]) -> MessageResult:
         answer = self._call(method, path, body=body)
-        return read(answer, lambda it: MessageResult(row(Message, it["message"]), it["event_id"]))
+        return changed(answer, lambda it: MessageResult(row(Message, it["message"]), it["event_id"]))
 
     def move(
         self, message_id: str, to_topic_id: str, mode: str = "one", expected_version: int | None = None
@@ -175,7 +176,7 @@ class HubClient:
             **_given(expected_version=expected_version),
         }
         answer = self._call("PATCH", f"{_API}/messages/{_quoted(message_id)}", body=body)
-        return read(answer, lambda it: MoveResult(it["affected_count"], it["event_ids"]))
+        return changed(answer, lambda it: MoveResult(it["affected_count"], it["event_ids"]))
 
     def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
         """A topic's attachments, newest first."""
@@ -196,7 +197,7 @@ class HubClient:
         options = _given(key=key, dedupe_key=dedupe_key, source_message_id=source_message_id)
         body = {"kind": kind, "value_json": value_json, **options}
         answer = self._call("POST", f"{_API}/topics/{_quoted(topic_id)}/attachments", body=body)
-        return read(answer, lambda it: AttachmentResult(row(Attachment, it["attachment"]), it["event_id"]))
+        return changed(answer, lambda it: AttachmentResult(row(Attachment, it["attachment"]), it["event_id"]))
 
     def search(
         self, q: str, *, channel_id: str | None = None, topic_id: str | None = None, limit: int = 50
@@ -217,7 +218,8 @@ class HubClient:
     ) -> EventPage:
         """The next events after an id, or with `tail` the last ones; of these channels or topics, if any are given."""
         query: list[tuple[str, Any]] = [("after", after), ("limit", limit)] if tail is None else [("tail", tail)]
-        query += [("channel_id", item) for item in channels] + [("topic_id", item) for item in topics]
+        query += [("channel_id", item) for item in _ids("channels", channels)]
+        query += [("topic_id", item) for item in _ids("topics", topics)]
         answer = self._call("GET", f"{_API}/events", query)
         return read(
             answer, lambda it: EventPage(it["replay_until"], [event(item, "data_json") for item in it["events"]])
@@ -242,7 +244,7 @@ class HubClient:
         """
         wanted = None
         if channels is not None or topics is not None:
-            wanted = {"channels": list(channels or ()), "topics": list(topics or ())}
+            wanted = {"channels": _ids("channels", channels), "topics": _ids("topics", topics)}
         return Stream(
             self._locate, after, wanted, db_id, on_new_log == "restart", on_connect, on_disconnect,
             timeout=self._timeout, ssl_context=self._ssl_context,
@@ -274,6 +276,12 @@ class HubClient:
 
 def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _ids(name: str, given: Iterable[str] | None) -> list[str]:
+    if isinstance(given, str):  # its letters would be taken for ids
+        raise InvalidInput(f"{name} is a list of ids")
+    return list(given or ())
 
 
 def _quoted(part: str) -> str:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import threading
 from collections import deque
 from contextlib import suppress
-from typing import Any
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, ProtocolError
@@ -37,26 +37,59 @@ class ConnectionLost(Exception):
 
 
 class Connection:
-    """An open WebSocket. One thread or greenlet sends and receives; `close` may be called from any."""
+    """A WebSocket. One thread or greenlet opens it, sends and receives; `close` may be called from any."""
 
-    def __init__(self, address: Address, timeout: float, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._protocol = ClientProtocol(parse_uri(address.websocket_url), max_size=None)
+        self._messages: deque[str] = deque()
+        self._parts: list[bytes] = []
+        self._busy = threading.Lock()  # held while the socket is in use, so that nobody frees its number meanwhile
+        self._socket: socket.socket | None = None
+        self._closed = False
+
+    def open(self, timeout: float, context: ssl.SSLContext | None) -> None:
         """Connect and shake hands; blocks for at most about `timeout` seconds per step.
 
         Raises ConnectionLost, or the hub's error when it refuses for good.
         """
-        self._protocol = ClientProtocol(parse_uri(address.websocket_url), max_size=None)
-        self._messages: deque[str] = deque()
-        self._parts: list[bytes] = []
-        self._receiving = False
-        try:
-            self._socket = _connect(self._protocol.uri, timeout, ssl_context)
-        except OSError as error:
-            raise ConnectionLost(f"no hub answers at {address.url}") from error
-        try:
-            self._shake_hands(address)
-        except BaseException:
-            self._socket.close()
-            raise
+        with self._busy:
+            try:
+                self._connect(timeout)
+                if self._protocol.uri.secure:
+                    self._encrypt(context or ssl.create_default_context())
+            except ssl.SSLError as error:
+                raise ConnectionLost(f"no trusted TLS connection to {self._address.url}") from error
+            except OSError as error:
+                raise ConnectionLost(f"no hub answers at {self._address.url}") from error
+            self._shake_hands(self._address)
+
+    def _connect(self, timeout: float) -> None:
+        """Try the addresses of the host one after the other; `close` ends it, but for the question to the resolver."""
+        uri = self._protocol.uri
+        failure = OSError("the host has no address")
+        for family, kind, number, _, target in socket.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM):
+            sock = self._socket = socket.socket(family, kind, number)
+            try:
+                if self._closed:
+                    raise OSError("closed")
+                sock.settimeout(timeout)
+                sock.connect(target)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return
+            except OSError as error:
+                sock.close()
+                failure = error
+        raise failure
+
+    def _encrypt(self, context: ssl.SSLContext) -> None:
+        assert self._socket is not None
+        plain = self._socket
+        encrypted = context.wrap_socket(plain, server_hostname=self._protocol.uri.host, do_handshake_on_connect=False)
+        self._socket = encrypted  # so that `close` can end the handshake
+        if self._closed:
+            raise OSError("closed")
+        encrypted.do_handshake()
 
     def _shake_hands(self, address: Address) -> None:
         request = self._protocol.connect()
@@ -66,7 +99,7 @@ class Connection:
         try:
             self._flush()
             while self._protocol.handshake_exc is None and self._protocol.state is State.CONNECTING:
-                self._take(self._socket.recv(_RECEIVE_BYTES))
+                self._take(self._received())
         except OSError as error:
             raise ConnectionLost(f"{address.url} does not answer") from error
         refusal = self._protocol.handshake_exc
@@ -77,11 +110,12 @@ class Connection:
 
     def send(self, text: str) -> None:
         """Raises ConnectionLost."""
-        self._protocol.send_text(text.encode())
-        try:
-            self._flush()
-        except OSError as error:
-            raise self._lost() from error
+        with self._busy:
+            self._protocol.send_text(text.encode())
+            try:
+                self._flush()
+            except OSError as error:
+                raise self._lost() from error
 
     def receive(self, timeout: float | None = None) -> str:
         """The next message; blocks until it is there, or raises ConnectionLost after `timeout` seconds of silence.
@@ -89,30 +123,30 @@ class Connection:
         Without `timeout` a silent hub is pinged before it is given up.
         """
         pinged = timeout is not None
-        while not self._messages:
-            if self._protocol.close_rcvd is not None or self._protocol.parser_exc is not None:
-                raise self._lost()
-            self._socket.settimeout(PING_SECONDS if timeout is None else timeout)
-            try:
-                self._take(self._receive_bytes())
-                pinged = timeout is not None
-            except TimeoutError:
-                if pinged:
-                    raise ConnectionLost("the hub is silent") from None
-                pinged = True
-                with suppress(OSError):
-                    self._protocol.send_ping(b"")
-                    self._flush()
-            except (OSError, ProtocolError) as error:
-                raise self._lost() from error
-        return self._messages.popleft()
+        with self._busy:
+            while not self._messages:
+                if self._protocol.close_rcvd is not None or self._protocol.parser_exc is not None:
+                    raise self._lost()
+                try:
+                    self._take(self._received(PING_SECONDS if timeout is None else timeout))
+                    pinged = timeout is not None
+                except TimeoutError:
+                    if pinged:
+                        raise ConnectionLost("the hub is silent") from None
+                    pinged = True
+                    with suppress(OSError):
+                        self._protocol.send_ping(b"")
+                        self._flush()
+                except (OSError, ProtocolError) as error:
+                    raise self._lost() from error
+            return self._messages.popleft()
 
-    def _receive_bytes(self) -> bytes:
-        self._receiving = True
-        try:
-            return self._socket.recv(_RECEIVE_BYTES)
-        finally:
-            self._receiving = False
+    def _received(self, timeout: float | None = None) -> bytes:
+        if self._closed or self._socket is None:
+            raise OSError("closed")
+        if timeout is not None:
+            self._socket.settimeout(timeout)
+        return self._socket.recv(_RECEIVE_BYTES)
 
     def _take(self, data: bytes) -> None:
         """Let the protocol see what came, answer what it wants answered, and keep the messages."""
@@ -133,7 +167,7 @@ class Connection:
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
-            if data:
+            if data and self._socket is not None:
                 self._socket.sendall(data)
 
     def _lost(self) -> ConnectionLost:
@@ -143,29 +177,28 @@ class Connection:
         return ConnectionLost(f"closed with {received.code} {received.reason}".rstrip(), received.code)
 
     def close(self) -> None:
-        """End the connection; whoever receives gets ConnectionLost. The hub is told so if nobody does."""
-        with suppress(Exception):
-            if not self._receiving:
+        """End the connection; whoever uses it gets ConnectionLost, and then has to call this as well.
+
+        When nobody uses it the hub is told, for at most a second.
+        """
+        self._closed = True
+        sock = self._socket
+        if sock is None:
+            return
+        if not self._busy.acquire(blocking=False):
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            return
+        try:
+            with suppress(Exception):
                 self._protocol.send_close(1000)
-                self._socket.settimeout(1.0)
+                sock.settimeout(1.0)
                 self._flush()
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        if not self._receiving:
-            self._socket.close()
-
-
-def _connect(uri: Any, timeout: float, context: ssl.SSLContext | None) -> socket.socket:
-    sock = socket.create_connection((uri.host, uri.port), timeout)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if uri.secure:
-            context = context or ssl.create_default_context()
-            return context.wrap_socket(sock, server_hostname=uri.host)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+        finally:
+            self._busy.release()
 
 
 def _refused(address: Address, refusal: InvalidStatus) -> Exception:

@@ -10,12 +10,13 @@ import ssl
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-from urllib3 import HTTPConnectionPool, Timeout, connection_from_url
-from urllib3.exceptions import ConnectTimeoutError as ConnectTimeout
-from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from .address import Address
 from .errors import HubUnreachable, OutcomeUnknown, error_of
@@ -27,13 +28,13 @@ _MAX_IDLE = 16
 
 
 class Http:
-    """Any thread or greenlet may call. A call blocks until it is answered, at most `timeout` seconds."""
+    """Any thread or greenlet may call. A call blocks until it is answered, or nothing came for `timeout` seconds."""
 
     def __init__(self, timeout: float, ssl_context: ssl.SSLContext | None) -> None:
         self._timeout = timeout
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
-        self._idle: list[tuple[float, str, HTTPConnectionPool]] = []  # since when, of which URL
+        self._idle: list[tuple[float, str, HTTPConnection]] = []  # since when, of which URL
 
     def call(
         self,
@@ -44,10 +45,10 @@ class Http:
         body: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The JSON object of a 2xx answer. Raises HubUnreachable, OutcomeUnknown, or the hub's error."""
-        url = address.url + path
+        path = urlsplit(address.url).path + path
         chosen = [(name, value) for name, value in query if value is not None]
         if chosen:
-            url += "?" + urlencode(chosen)
+            path += "?" + urlencode(chosen)
         headers = {"Accept": "application/json"}
         if address.token is not None:
             headers["Authorization"] = f"Bearer {address.token}"
@@ -55,48 +56,50 @@ class Http:
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-        status, answered, text = self._exchange(address.url, method, url, headers, data)
+        status, answered, text = self._exchange(address.url, method, path, headers, data)
         return _decoded(address, method, status, answered, text)
 
-    def _exchange(self, base: str, method: str, url: str, headers: dict[str, str], data: bytes | None) -> Any:
-        repeat = method == "GET"
+    def _exchange(self, base: str, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
+        """Status, headers and body. A GET is sent once more when a kept connection turns out to be closed."""
         while True:
-            connection = self._take(base)
+            kept, connection = self._take(base)
+            if not kept:
+                _open(connection, base)
             try:
-                response = connection.urlopen(
-                    method, url, body=data, headers=headers, retries=False, redirect=False, assert_same_host=False
-                )
-                self._give(base, connection)
-                return response.status, response.headers, response.data
-            except (NewConnectionError, ConnectTimeout) as error:
-                raise HubUnreachable(f"No hub answers at {base}") from error
-            except SSLError as error:
-                raise HubUnreachable(f"No trusted TLS connection to {base}: {error}") from error
-            except HTTPError as error:
+                with suppress(BrokenPipeError):  # the answer may be there before all of the body is sent
+                    connection.request(method, path, body=data, headers=headers)
+                response = connection.getresponse()
+            except (OSError, HTTPError, HTTPException) as error:
                 connection.close()
                 if method != "GET":
                     raise OutcomeUnknown() from error
-                if not repeat:
+                if not kept or isinstance(error, (TimeoutError, ReadTimeoutError)):
                     raise HubUnreachable(f"{base} does not answer: {type(error).__name__}") from error
-                repeat = False  # the server may have closed a kept connection just now
             except BaseException:
                 connection.close()
                 raise
+            else:
+                self._give(base, connection)
+                return response.status, response.headers, response.data
 
-    def _take(self, base: str) -> HTTPConnectionPool:
-        """A connection that was used a moment ago, or a new one."""
+    def _take(self, base: str) -> tuple[bool, HTTPConnection]:
+        """A connection that was used a moment ago, and is told to be one; or a new one."""
         with self._lock:
             while self._idle:
                 since, url, connection = self._idle.pop()
-                if url == base and time.monotonic() - since < _IDLE_SECONDS:
-                    return connection
+                if url == base and time.monotonic() - since < _IDLE_SECONDS and connection.is_connected:
+                    return True, connection
                 connection.close()
-        options: dict[str, Any] = {"ssl_context": self._ssl_context} if base.startswith("https") else {}
-        return connection_from_url(base, maxsize=1, timeout=Timeout(total=self._timeout), **options)
+        parts = urlsplit(base)
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            context = self._ssl_context or ssl.create_default_context()
+            return False, HTTPSConnection(host, parts.port or 443, timeout=self._timeout, ssl_context=context)
+        return False, HTTPConnection(host, parts.port or 80, timeout=self._timeout)
 
-    def _give(self, base: str, connection: HTTPConnectionPool) -> None:
+    def _give(self, base: str, connection: HTTPConnection) -> None:
         with self._lock:
-            if len(self._idle) < _MAX_IDLE:
+            if connection.sock is not None and len(self._idle) < _MAX_IDLE:
                 self._idle.append((time.monotonic(), base, connection))
                 return
         connection.close()
@@ -107,6 +110,18 @@ class Http:
             idle, self._idle = self._idle, []
         for _, _, connection in idle:
             connection.close()
+
+
+def _open(connection: HTTPConnection, base: str) -> None:
+    try:
+        connection.connect()
+    except ssl.SSLError as error:
+        raise HubUnreachable(f"No trusted TLS connection to {base}: {error}") from error
+    except (OSError, HTTPError) as error:
+        raise HubUnreachable(f"No hub answers at {base}") from error
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _decoded(address: Address, method: str, status: int, headers: Any, text: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ made again, for ever, after a random pause that grows (full jitter), so that man
 from __future__ import annotations
 
 import json
+import math
 import random
 import ssl
 import threading
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..errors import InvalidInput
+from ..errors import InvalidAuth, InvalidInput
 from ..model import Event
 from .address import Address
 from .connection import Connection, ConnectionLost
@@ -25,7 +26,7 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 # A connection that held for this long, or brought an event, was a good one: the next pause is short again.
 _GOOD_SECONDS = 5.0
-_REFUSED_HELLO = 1003
+_REFUSED_HELLO = (1003, 1009)  # it makes no sense, or is too large
 _FROM_NOW_ON = (1 << 63) - 1
 
 
@@ -62,7 +63,7 @@ class Stream:
         self._timeout = timeout
         self._ssl_context = ssl_context
         self._connection: Connection | None = None
-        self._connected_at = 0.0
+        self._connected_at = math.inf
         self._yielded = self.cursor
         self._failures = 0
         self._closed = threading.Event()
@@ -118,16 +119,26 @@ class Stream:
         return received if received.event_id > self._yielded else None
 
     def _connect(self) -> Connection:
-        try:
-            address = self._locate()
-        except HubUnreachable as error:
-            raise ConnectionLost(str(error)) from None
-        connection = self._connection = Connection(address, self._timeout, self._ssl_context)
-        self._connected_at = time.monotonic()
+        self._connected_at = math.inf
+        address = self._located()
+        connection = self._connection = Connection(address)
         if self._closed.is_set():
             raise ConnectionLost("closed before it was there")
+        try:
+            connection.open(self._timeout, self._ssl_context)
+        except InvalidAuth:
+            if self._located() == address:
+                raise
+            raise ConnectionLost("the token was replaced") from None
         self._greet(connection)
+        self._connected_at = time.monotonic()
         return connection
+
+    def _located(self) -> Address:
+        try:
+            return self._locate()
+        except HubUnreachable as error:
+            raise ConnectionLost(str(error)) from None
 
     def _greet(self, connection: Connection) -> None:
         """Say hello and look at the answer: is it the log that the cursor is of?"""
@@ -165,7 +176,7 @@ class Stream:
 
     def _pause(self, reason: str) -> None:
         """Wait before the next attempt; `close` ends the wait."""
-        held = self._connection is not None and time.monotonic() - self._connected_at > _GOOD_SECONDS
+        held = time.monotonic() - self._connected_at > _GOOD_SECONDS
         self._drop()
         if self._closed.is_set():
             return
@@ -187,7 +198,7 @@ def _message(connection: Connection, timeout: float | None) -> dict[str, Any]:
     try:
         item = json.loads(connection.receive(timeout))
     except ConnectionLost as lost:
-        if lost.code == _REFUSED_HELLO:
+        if lost.code in _REFUSED_HELLO:
             raise InvalidInput(f"The hub refuses the stream: {lost}") from None
         raise
     except ValueError:

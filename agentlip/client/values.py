@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 from ..model import Attachment, Channel, Entity, Event, Message, Scope, Topic
-from .errors import HubUnreachable
+from .errors import HubUnreachable, OutcomeUnknown
 
 Row = TypeVar("Row", Channel, Topic, Message, Attachment)
 T = TypeVar("T")
@@ -43,3 +43,11 @@ def read(answer: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
         return build(answer)
     except (KeyError, TypeError, AttributeError) as error:
         raise HubUnreachable("The answer is not one of a hub") from error
+
+
+def changed(answer: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
+    """The same for the answer to a change; OutcomeUnknown when it lacks something."""
+    try:
+        return read(answer, build)
+    except HubUnreachable as error:
+        raise OutcomeUnknown() from error

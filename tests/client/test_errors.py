@@ -1,0 +1,234 @@
+"""What goes wrong has a class: the hub's own errors, no hub there, a stranger there, and an unknown outcome."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from agentlip import errors
+from agentlip.client import HubClient, HubUnreachable, OutcomeUnknown
+from agentlip.client.errors import _classes, error_of
+
+from ..running_hub import TOKEN, Hub, eventually
+from .odd_server import HTML, answer, raw, serving, silent
+from .poster import kill
+
+GET, POST = (lambda client: client.channels()), (lambda client: client.create_channel("x"))
+# Of a complete answer of 100 bytes, not all comes.
+_CUT = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"channels":['
+
+
+class Room:
+    """A hub with two channels, a topic in each, and a message."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.client = HubClient(hub.url, TOKEN)
+        self.channel, self.topic = hub.make_topic("one")
+        _, self.elsewhere = hub.make_topic("two")
+        self.message = hub.post(self.topic)["message"]["id"]
+
+
+@pytest.fixture(scope="module")
+def room(hub: Hub) -> Room:
+    return Room(hub)
+
+
+REFUSALS: dict[str, tuple[Callable[[Room], Any], type[errors.AgentlipError]]] = {
+    "empty name": (lambda room: room.client.create_channel(""), errors.InvalidInput),
+    "duplicate name": (lambda room: room.client.create_channel("one"), errors.InvalidInput),
+    "no filter": (lambda room: room.client.messages(), errors.InvalidInput),
+    "NUL": (lambda room: room.client.create_topic(room.channel, "a\0b"), errors.InvalidInput),
+    "surrogate": (lambda room: room.client.post_message(room.topic, "me", "\ud800"), errors.InvalidInput),
+    "odd number": (lambda room: room.client.events(-1), errors.InvalidInput),
+    "other channel": (lambda room: room.client.move(room.message, room.elsewhere), errors.CrossChannelMove),
+    "no such channel": (lambda room: room.client.topics("ch_none"), errors.NotFound),
+    "no such topic": (lambda room: room.client.post_message("topic_none", "me", "hi"), errors.NotFound),
+    "no such message": (lambda room: room.client.edit("msg_none", "hi"), errors.NotFound),
+    "an id as a path": (lambda room: room.client.attachments("../messages/a?b#c"), errors.NotFound),
+    "version": (lambda room: room.client.edit(room.message, "x", expected_version=9), errors.VersionConflict),
+    "content": (lambda room: room.client.post_message(room.topic, "me", "x" * 70000), errors.PayloadTooLarge),
+    "body": (lambda room: room.client.post_message(room.topic, "me", "x" * 5_000_000), errors.PayloadTooLarge),
+}
+
+
+@pytest.mark.parametrize(("call", "kind"), REFUSALS.values(), ids=REFUSALS)
+def test_refusals(room: Room, call: Callable[[Room], Any], kind: type[errors.AgentlipError]) -> None:
+    with pytest.raises(kind) as caught:
+        call(room)
+    assert type(caught.value) is kind
+    assert (caught.value.code, caught.value.status) == (kind.code, kind.status)
+    assert str(caught.value) == caught.value.message
+
+
+def test_a_conflict_tells_the_versions(room: Room) -> None:
+    with pytest.raises(errors.VersionConflict) as caught:
+        room.client.delete(room.message, "me", expected_version=7)
+    assert caught.value.details == {"current": 1, "expected": 7}
+
+
+def test_tokens(hub: Hub) -> None:
+    for token, kind in ((None, errors.MissingAuth), ("wrong", errors.InvalidAuth)):
+        for call in (GET, POST):
+            with pytest.raises(errors.MissingAuth) as caught:
+                call(HubClient(hub.url, token))
+            assert type(caught.value) is kind
+
+
+def test_a_hub_with_limits(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(RATE_LIMITS="on", RATE_LIMIT_PER_CLIENT=3)
+    with HubClient(hub.url, TOKEN) as client, pytest.raises(errors.RateLimited) as caught:
+        list(map(client.ping, range(50)))
+    assert caught.value.details["limit"] == 3
+    assert int(caught.value.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("kind", [*_classes(errors.AgentlipError)], ids=lambda kind: kind.__name__)
+def test_every_error_of_a_hub_has_its_class(kind: type[errors.AgentlipError]) -> None:
+    wanted = errors.InternalError if kind is errors.AgentlipError else kind
+    body = {"error": "so", "code": kind.code, "details": {"reason": "r", "retry_after": 3}}
+    made = error_of(kind.status, body, {"Allow": "GET"})
+    assert type(made) is wanted
+    assert (str(made), made.code, made.status, made.details) == ("so", kind.code, kind.status, body["details"])
+    assert "\n" not in repr(dict(made.headers))
+
+
+def test_an_error_of_a_later_version() -> None:
+    made = error_of(418, {"code": "TEAPOT", "details": "none"}, {})
+    assert type(made) is errors.AgentlipError
+    assert (made.code, made.status, made.details, str(made)) == ("TEAPOT", 418, {}, "The hub answered 418")
+    assert type(error_of(422, {"code": "INVALID_INPUT"}, {})) is errors.InvalidInput
+
+
+STRANGERS = {
+    "html": (answer(200), HubUnreachable, OutcomeUnknown),
+    "404": (answer(404), HubUnreachable, HubUnreachable),
+    "redirect": (answer(301), HubUnreachable, HubUnreachable),
+    "502": (answer(502), HubUnreachable, OutcomeUnknown),
+    "a list": (answer(200, b"[]", "application/json"), HubUnreachable, OutcomeUnknown),
+    "another object": (answer(200, b'{"channels": 5}', "application/json"), HubUnreachable, OutcomeUnknown),
+    "cut": (raw(_CUT), HubUnreachable, OutcomeUnknown),
+    "closed": (raw(b""), HubUnreachable, OutcomeUnknown),
+    "no HTTP": (raw(b"SSH-2.0-OpenSSH_9.2\r\n"), HubUnreachable, OutcomeUnknown),
+}
+
+
+@pytest.mark.parametrize(("serve", "for_get", "for_post"), STRANGERS.values(), ids=STRANGERS)
+def test_strangers(serve: Any, for_get: type[Exception], for_post: type[Exception]) -> None:
+    with serving(serve) as url:
+        for call, kind in ((GET, for_get), (POST, for_post)):
+            with pytest.raises(HubUnreachable) as caught:
+                call(HubClient(url, TOKEN))
+            assert type(caught.value) is kind
+            assert_no_token(caught.value)
+
+
+def test_a_server_that_never_answers() -> None:
+    with silent() as url, HubClient(url, TOKEN, timeout=0.3) as client:
+        for call, kind in ((GET, HubUnreachable), (POST, OutcomeUnknown)):
+            began = time.monotonic()
+            with pytest.raises(HubUnreachable) as caught:
+                call(client)
+            assert type(caught.value) is kind
+            assert 0.2 < time.monotonic() - began < 0.6  # one attempt, also for a GET
+
+
+def test_nobody_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for call in (GET, POST):
+        with pytest.raises(HubUnreachable) as caught:
+            call(HubClient(f"http://127.0.0.1:{port}", TOKEN))
+        assert type(caught.value) is HubUnreachable
+        assert str(caught.value) == f"No hub answers at http://127.0.0.1:{port}"
+        assert_no_token(caught.value)
+
+
+def test_no_tls_there() -> None:
+    with serving(answer(200)) as url, pytest.raises(HubUnreachable) as caught:
+        POST(HubClient(url.replace("http", "https"), TOKEN))
+    assert type(caught.value) is HubUnreachable  # the change was never sent
+
+
+def test_a_hub_that_is_killed_and_comes_back(start_hub: Callable[..., Hub]) -> None:
+    """First with no call under way, then with one: a stopped worker has it in hand."""
+    hub = start_hub()
+    with HubClient(hub.url, TOKEN) as client:
+        POST(client)
+        kill(hub)
+        with pytest.raises(HubUnreachable) as caught:
+            POST(client)
+        assert type(caught.value) is HubUnreachable
+        hub.settings["PORT"] = hub.port
+        hub.start()
+        assert [each.name for each in GET(client)] == ["x"]
+        for worker in hub.workers():
+            os.kill(worker, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(POST, client)
+            eventually(lambda: not client._http._idle, 5, "the request")
+            hub.stop(signal.SIGKILL)
+            assert type(waiting.exception(10)) is OutcomeUnknown
+    hub.start()
+
+
+@pytest.mark.parametrize("base", ["/hub", "/a/b/"])
+def test_a_path_before_the_hub(base: str) -> None:
+    """The request names the path alone, as every server understands it."""
+    lines: list[str] = []
+
+    def serve(sock: socket.socket) -> None:
+        lines.append(sock.recv(65536).split(b"\r\n")[0].decode())
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + b'{"channels":[]}')
+
+    with serving(serve) as url:
+        assert GET(HubClient(url + base)) == []
+    assert lines == [f"GET {base.rstrip('/')}/api/v1/channels HTTP/1.1"]
+
+
+BAD_URLS = [
+    "", "127.0.0.1:8787", "ftp://host", "http://", "http://u:p@host", "http://host?x=1", "http://host#a",
+    "http://ho st", "http://host/\n", "http://host:99999", "http://host:x", "ws://host", "http://[::1", "http://hüb",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", BAD_URLS)
+def test_bad_urls(url: str) -> None:
+    with pytest.raises(errors.ConfigError):
+        HubClient(url)
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\nb", "ü", "a\r\nX: y"])
+def test_bad_tokens(token: str) -> None:
+    with pytest.raises(errors.ConfigError) as caught:
+        HubClient("http://127.0.0.1", token)
+    assert not token or token not in str(caught.value)
+
+
+def test_urls_are_put_in_order() -> None:
+    assert HubClient("HTTP://host:1/a/").url == "http://host:1/a"
+    assert HubClient("https://host/").url == "https://host"
+
+
+def test_the_token_is_told_nowhere(hub: Hub) -> None:
+    client = HubClient(hub.url, TOKEN)
+    stream = client.stream()
+    assert TOKEN not in repr(client) + str(client) + repr(client._address) + repr(stream)
+
+
+def assert_no_token(error: BaseException) -> None:
+    text = "".join(traceback.format_exception(error)) + repr(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        text += repr(cause) + json.dumps(repr(vars(cause)))
+        cause = cause.__cause__ or cause.__context__
+    assert TOKEN not in text
+    assert HTML.decode() not in text
