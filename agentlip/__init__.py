@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .server.app import create_app
     from .server.extension import Agentlip
 
+__version__ = "0.1.0"
+
 __all__ = ["Agentlip", "ConfigError", "StorageError", "create_app"]
 
 _HOMES = {

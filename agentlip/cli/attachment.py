@@ -14,9 +14,9 @@ from .lookup import topic_id
 
 @click.group()
 def attachment() -> None:
-    """List and add the attachments of a topic: links and other JSON objects.
+    """List and add the attachments of a topic.
 
-    A TOPIC is given by its id or as channel/title.
+    Attachments are links and other JSON objects. A TOPIC is given by its id or as channel/title.
     """
 
 
@@ -27,6 +27,7 @@ def attachment() -> None:
 def list_attachments(context: Context, topic: str, kind: str | None) -> None:
     """List the attachments of TOPIC, the newest first.
 
+    \b
     Example: agentlip attachment list "general/First steps" --kind url
     """
     with context.client() as client:
@@ -59,7 +60,8 @@ def add_attachment(
 ) -> None:
     """Attach a link or a JSON object to TOPIC. Adding an equal one again changes nothing.
 
-    Example: agentlip attachment add "general/First steps" --url https://example.com/
+    \b
+    Example: agentlip attachment add general/Links --url https://example.com/
     """
     content = _content(url, value)
     kind = kind or ("url" if url else None)

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from ..store.backup import back_up
 from .context import Context
 from .output import json_value, record
-from .running import database_of
 
 
 @click.command()
@@ -21,12 +20,14 @@ from .running import database_of
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.pass_obj
 def backup(context: Context, file: Path, force: bool) -> None:
-    """Copy the database to FILE, mode 0600, also while a hub writes to it; needs no token.
+    """Copy the database to FILE, also while a hub writes to it.
+
+    FILE gets mode 0600. No token is needed.
 
     The copy is checked before it gets its name. Printed are its path, its size in bytes, the identity of its event
     log and the last event in it. Keep it as secret as the workspace: it holds every message, but no token.
     """
-    source = database_of(context)
+    source = context.database
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     with _progress() as progress:

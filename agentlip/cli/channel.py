@@ -18,6 +18,7 @@ def channel() -> None:
 def list_channels(context: Context) -> None:
     """List all channels by name.
 
+    \b
     Example: agentlip channel list
     """
     with context.client() as client:
@@ -35,6 +36,7 @@ def list_channels(context: Context) -> None:
 def create_channel(context: Context, name: str, description: str | None) -> None:
     """Create a channel. Its name is unique, 1 to 100 characters.
 
+    \b
     Example: agentlip channel create general
     """
     with context.client() as client:

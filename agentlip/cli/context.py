@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..client import HubClient
+from ..config import Settings
 from ..errors import ConfigError
 from ..workspace import DATABASE, FOLDER, find_root
 
@@ -20,27 +22,30 @@ class Context:
     as_json: bool
 
     @property
-    def root(self) -> Path | None:
-        """The workspace: the one named, or else the one around the working folder."""
-        if self.workspace is not None:
-            return Path(self.workspace).expanduser().absolute()
-        return find_root(Path.cwd())
+    def database(self) -> Path:
+        """The database of the workspace named, or AGENTLIP_DB, or that of the workspace around here.
 
-    @property
-    def folder(self) -> Path:
-        """The `.agentlip` folder of an existing workspace. Raises ConfigError."""
-        root = self.root
-        if root is None:
+        Raises ConfigError when there is no workspace.
+        """
+        configured = os.environ.get("AGENTLIP_DB")
+        if self.workspace is not None:
+            root = Path(self.workspace).expanduser().absolute()
+            if not (root / FOLDER / DATABASE).is_file():
+                raise ConfigError(f"{root} is no workspace; make one with `agentlip --workspace {root} init`")
+            return root / FOLDER / DATABASE
+        if configured:
+            return Settings.load({"AGENTLIP_DB": configured}).db
+        found = find_root(Path.cwd())
+        if found is None:
             raise ConfigError("no workspace here or above; make one with `agentlip init`")
-        if not (root / FOLDER / DATABASE).is_file():
-            raise ConfigError(f"{root} is no workspace; make one with `agentlip --workspace {root} init`")
-        return root / FOLDER
+        return found / FOLDER / DATABASE
 
     def client(self) -> HubClient:
         """A client of the hub at `--url`, or of the workspace's own. Raises HubUnreachable or ConfigError."""
         if self.url is not None:
             return HubClient(self.url, self._read_token())
-        return HubClient.discover(self.folder.parent)
+        database = self.database  # a workspace that is not there is an error of its own
+        return HubClient.discover(None if self.workspace is None else database.parent.parent)
 
     def _read_token(self) -> str | None:
         if self.token is None or not self.token.startswith("@"):

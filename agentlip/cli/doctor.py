@@ -13,7 +13,6 @@ from . import workspace_checkup
 from .context import Context
 from .exits import ERROR, OK
 from .output import json_value
-from .running import database_of
 
 _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "repaired": "cyan", "skipped": "magenta"}
 
@@ -23,7 +22,9 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "repaired": "cya
 @click.pass_obj
 @click.pass_context
 def doctor(click_context: click.Context, context: Context, repair: bool) -> None:
-    """Check the workspace: the database, its event log, the lock, the token, permissions, room.
+    """Check the workspace and its database.
+
+    The schema, the event log, the lock, the token, permissions and room on the disk are looked at.
 
     Nothing is changed without --repair, and a hub may run meanwhile. The exit code is 1 when there is an error.
     """
@@ -38,7 +39,7 @@ def doctor(click_context: click.Context, context: Context, repair: bool) -> None
 
 
 def _findings(context: Context, repair: bool) -> list[Finding]:
-    path = database_of(context)
+    path = context.database
     # On a terminal only; the lines are printed when it is gone.
     with Console(stderr=True).status("Checking the files") as status:
         repaired = list(workspace_checkup.repair(path)) if repair else []

@@ -15,7 +15,7 @@ from ..client import HubUnreachable
 from ..errors import ConfigError
 from .context import Context
 from .hub_process import HubProcess
-from .running import Running, database_of
+from .running import Running
 
 _KILL_SECONDS = 5.0
 
@@ -31,7 +31,7 @@ def down(context: Context, timeout: float, force: bool) -> None:
 
     WebSockets are closed with 1001 and calls under way are finished. Exits with 3 when no hub runs.
     """
-    folder = database_of(context).parent
+    folder = context.database.parent
     process = HubProcess.find(folder)
     if process is None:
         _wait_for_orphans(folder, timeout)

@@ -27,15 +27,31 @@ _LOOK_SECONDS = 0.5
 
 @click.command()
 @click.option(
-    "--since", type=click.IntRange(0), help="Begin after this event id; 0: at the start. [default: from now on]"
+    "--since",
+    metavar="ID",
+    type=click.IntRange(0),
+    help="Begin after this event id; 0: at the start. [default: from now on]",
 )
 @click.option(
     "--cursor-file",
+    metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep in this file how far it is, and go on from there the next time.",
 )
-@click.option("--channel", "channels", multiple=True, help="Only of this channel (id or name); may be given again.")
-@click.option("--topic", "topics", multiple=True, help="Only of this topic (id, or channel/title); may be given again.")
+@click.option(
+    "--channel",
+    "channels",
+    metavar="CHANNEL",
+    multiple=True,
+    help="Only of this channel (id or name); may be given again.",
+)
+@click.option(
+    "--topic",
+    "topics",
+    metavar="TOPIC",
+    multiple=True,
+    help="Only of this topic (id, or channel/title); may be given again.",
+)
 @click.option("--wait", is_flag=True, help="When no hub is running, wait for one.")
 @click.pass_obj
 def listen(
@@ -46,11 +62,12 @@ def listen(
     topics: tuple[str, ...],
     wait: bool,
 ) -> None:
-    """Print every event as one JSON line, for ever, over every break of the connection.
+    """Print every event as a JSON line, for ever.
 
-    News about the connection go to standard error. It ends when it is interrupted, or when nobody reads its output
-    any more.
+    It connects again after every break, and goes on where it was. News about the connection go to standard error.
+    It ends when it is interrupted, or when nobody reads its output any more.
 
+    \b
     Example: agentlip listen --since 0 | jq .name
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

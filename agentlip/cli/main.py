@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
 from .context import Context
 from .exits import exit_code, one_line
@@ -47,11 +48,14 @@ class Commands(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command line and exit with the code of docs/cli.md."""
         try:
-            sys.exit(super().main(*args, **kwargs | {"standalone_mode": False}) or 0)
+            sys.exit(super().main(*args, **{"prog_name": "agentlip"} | kwargs | {"standalone_mode": False}) or 0)
         except click.exceptions.Exit as end:
             sys.exit(end.exit_code)
-        except click.ClickException as error:
+        except click.exceptions.NoArgsIsHelpError as error:
             error.show()
+            sys.exit(1)
+        except click.ClickException as error:
+            click.echo(f"agentlip: {_usage_line(error)}", err=True)
             sys.exit(1)  # click's own 2 means a conflict here
         except (click.Abort, KeyboardInterrupt):
             sys.exit(130)
@@ -61,6 +65,14 @@ class Commands(click.Group):
         except (AgentlipError, ConfigError, StorageError, LockHeld, OSError) as error:
             click.echo(f"agentlip: {one_line(error)}", err=True)
             sys.exit(exit_code(error))
+
+
+def _usage_line(error: click.ClickException) -> str:
+    line = error.format_message().rstrip(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None or line.endswith("?"):
+        return line
+    return f"{line}; see `{context.command_path} --help`"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -73,7 +85,7 @@ class Commands(click.Group):
     help="The remote hub's token; @FILE reads it from a file. Better in AGENTLIP_TOKEN: others see command lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.version_option(package_name="agentlip")
+@click.version_option(__version__)
 @click.pass_context
 def main(context: click.Context, workspace: str | None, url: str | None, token: str | None, as_json: bool) -> None:
     """Run a hub for AI agents and people, and talk to one."""

@@ -34,8 +34,11 @@ def msg() -> None:
 @click.option("--sender", envvar="AGENTLIP_SENDER", help="Who says it. [default: AGENTLIP_SENDER or the login name]")
 @click.pass_obj
 def send(context: Context, topic: str, content: str | None, sender: str | None) -> None:
-    """Post CONTENT in TOPIC; without it, or with -, what standard input holds.
+    """Post CONTENT in TOPIC.
 
+    Without CONTENT, or with -, it is what standard input holds.
+
+    \b
     Example: agentlip msg send "general/First steps" "Hello, hub"
     """
     text = _content(content)
@@ -67,12 +70,13 @@ def _login_name() -> str:
 
 @msg.command()
 @click.argument("topic")
-@click.option("-n", "--number", default=20, show_default=True, help="How many.")
+@click.option("-n", "--number", metavar="N", default=20, show_default=True, help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with new ones, until interrupted.")
 @click.pass_obj
 def tail(context: Context, topic: str, number: int, follow: bool) -> None:
     """Print the latest messages of TOPIC, the newest last.
 
+    \b
     Example: agentlip msg tail "general/First steps" -f
     """
     with context.client() as client:
@@ -98,7 +102,7 @@ def _tell(reason: str, pause: float) -> None:
 @msg.command()
 @click.argument("topic", required=False)
 @click.option("--channel", help="Of all topics of this channel.")
-@click.option("--limit", default=50, show_default=True, help="At most so many.")
+@click.option("--limit", metavar="N", default=50, show_default=True, help="At most so many.")
 @click.option("--before", metavar="ID", help="Those before this message.")
 @click.option("--after", metavar="ID", help="Those right after this message.")
 @click.pass_obj
@@ -107,6 +111,7 @@ def page(
 ) -> None:
     """Print one page of messages, the newest first.
 
+    \b
     Example: agentlip msg page --channel general --limit 10
     """
     if (topic is None) == (channel is None):
@@ -137,8 +142,11 @@ def _next_page(after: str | None, messages: list[Message]) -> str:
 @_VERSION
 @click.pass_obj
 def edit(context: Context, id: str, content: str, expected_version: int | None) -> None:
-    """Replace the content of a message; - takes it from standard input.
+    """Replace the content of a message.
 
+    The content - takes it from standard input.
+
+    \b
     Example: agentlip msg edit msg_... "Better words" --expected-version 1
     """
     text = _content(content)
@@ -153,6 +161,7 @@ def edit(context: Context, id: str, content: str, expected_version: int | None) 
 def delete(context: Context, id: str, actor: str | None, expected_version: int | None) -> None:
     """Delete a message. Its place stays, as a tombstone.
 
+    \b
     Example: agentlip msg delete msg_... --actor alice
     """
     _change(context, lambda client: client.delete(id, actor or _login_name(), expected_version), "Deleted")
@@ -183,6 +192,7 @@ def _change(context: Context, change: Callable[[HubClient], Any], done: str) -> 
 def retopic(context: Context, id: str, to: str, mode: str, expected_version: int | None) -> None:
     """Move a message to another topic of its channel.
 
+    \b
     Example: agentlip msg retopic msg_... --to "general/Old news" --mode later
     """
     with context.client() as client:
@@ -204,7 +214,7 @@ def show_messages(messages: Iterable[Message], *, as_json: bool) -> None:
             output.json_line(message)
         elif output.is_terminal():
             click.secho(output.one_line(message.sender), bold=True, nl=False)
-            click.secho(f"  {message.created_at}  {message.id}{_mark(message)}", dim=True)
+            click.secho(f"  {output.moment(message.created_at)}  {message.id}{_mark(message)}", dim=True)
             click.echo(output.several_lines(message.content_raw).rstrip("\n"))
         else:
             fields = (message.id, message.created_at, message.sender, message.content_raw)

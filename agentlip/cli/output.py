@@ -43,6 +43,11 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def moment(timestamp: str) -> str:
+    """A time stamp as it is for programs, and without the parts of a second for people; both in UTC."""
+    return f"{timestamp[:10]} {timestamp[11:19]}" if is_terminal() else timestamp
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Aligned, with a header, on a terminal; else one line per row, separated by tabs."""
     if not is_terminal():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,8 @@ from ..workspace import DATABASE, FOLDER, read_server_file
 from .context import Context
 
 
-def database_of(context: Context) -> Path:
-    """The database of the workspace named, or AGENTLIP_DB, or that of the workspace around here. Raises ConfigError."""
-    configured = os.environ.get("AGENTLIP_DB")
-    if context.workspace is None and configured:
-        return Settings.load({"AGENTLIP_DB": configured}).db
-    return context.folder / DATABASE
-
-
 def database_to_be(context: Context, environ: dict[str, str]) -> Path:
-    """The same for a command that makes a workspace where there is none."""
+    """The database of a command that makes a workspace where there is none. Raises ConfigError."""
     if context.workspace is None:
         return Settings.load(environ).db
     root = Path(context.workspace).expanduser().absolute()

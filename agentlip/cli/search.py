@@ -14,13 +14,14 @@ from .msg import show_messages
 @click.argument("query")
 @click.option("--channel", help="Only in this channel: its id or name.")
 @click.option("--topic", help="Only in this topic: its id, or channel/title.")
-@click.option("--limit", default=50, show_default=True, help="At most so many.")
+@click.option("--limit", metavar="N", default=50, show_default=True, help="At most so many.")
 @click.pass_obj
 def search(context: Context, query: str, channel: str | None, topic: str | None, limit: int) -> None:
-    """Find the messages that hold all words of QUERY, the newest first.
+    """Find the messages that hold all words of QUERY.
 
-    "Quoted words" stay together.
+    The newest come first. "Quoted words" stay together.
 
+    \b
     Example: agentlip search "release notes" --channel general
     """
     with context.client() as client:

@@ -17,7 +17,7 @@ from ..store.statistics import Statistics
 from . import output
 from .context import Context
 from .exits import NOT_RUNNING
-from .running import Running, database_of
+from .running import Running
 
 
 @click.command()
@@ -30,7 +30,7 @@ def status(context: Context) -> None:
                 key: value for key, value in client.health().items() if key != "status"
             }
     else:
-        facts = _local(database_of(context))
+        facts = _local(context.database)
     if context.as_json:
         output.json_value(facts)
     else:

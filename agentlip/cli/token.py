@@ -17,7 +17,7 @@ from ..workspace import TOKEN_FILE, load_or_make_token, read_server_file, replac
 from . import output
 from .context import Context
 from .hub_process import HubProcess
-from .running import Running, database_of
+from .running import Running
 
 _RELOAD_SECONDS = 20.0
 _NOT_USED = "the file auth_token is not used"
@@ -31,8 +31,11 @@ def token() -> None:
 @token.command()
 @click.pass_obj
 def show(context: Context) -> None:
-    """Print the token of the running hub, or else the one that the next hub will have; nothing else."""
-    folder = database_of(context).parent
+    """Print the token, and nothing else.
+
+    It is that of the running hub, or else the one that the next hub will have.
+    """
+    folder = context.database.parent
     running = Running.look(folder)
     configured = _configured()
     if running.health is not None and running.server is not None:
@@ -53,7 +56,7 @@ def rotate(context: Context) -> None:
 
     Its WebSockets are closed with 1001, and clients need the new token from then on.
     """
-    folder = database_of(context).parent
+    folder = context.database.parent
     if _configured() is not None:
         raise ConfigError(f"AGENTLIP_AUTH_TOKEN gives the token, {_NOT_USED}; change it there and start the hub again")
     running, old = Running.look(folder), _kept(folder)

@@ -20,12 +20,15 @@ def topic() -> None:
 
 @topic.command("list")
 @click.argument("channel")
-@click.option("--limit", default=50, show_default=True, help="At most so many.")
-@click.option("--offset", default=0, show_default=True, help="Leave out the first ones.")
+@click.option("--limit", metavar="N", default=50, show_default=True, help="At most so many.")
+@click.option("--offset", metavar="N", default=0, show_default=True, help="Leave out the first ones.")
 @click.pass_obj
 def list_topics(context: Context, channel: str, limit: int, offset: int) -> None:
-    """List the topics of CHANNEL, those with the latest activity first.
+    """List the topics of CHANNEL.
 
+    Those with the latest activity come first.
+
+    \b
     Example: agentlip topic list general
     """
     with context.client() as client:
@@ -33,7 +36,9 @@ def list_topics(context: Context, channel: str, limit: int, offset: int) -> None
     if context.as_json:
         output.json_value(page)
     else:
-        output.table(("ID", "TITLE", "UPDATED"), [(each.id, each.title, each.updated_at) for each in page.topics])
+        output.table(
+            ("ID", "TITLE", "UPDATED"), [(each.id, each.title, output.moment(each.updated_at)) for each in page.topics]
+        )
         if page.has_more:
             output.note(f"there are more: --offset {offset + len(page.topics)}")
 
@@ -45,6 +50,7 @@ def list_topics(context: Context, channel: str, limit: int, offset: int) -> None
 def create_topic(context: Context, channel: str, title: str) -> None:
     """Create a topic in CHANNEL. Its title is unique there, 1 to 200 characters.
 
+    \b
     Example: agentlip topic create general "First steps"
     """
     with context.client() as client:
@@ -59,6 +65,7 @@ def create_topic(context: Context, channel: str, title: str) -> None:
 def rename_topic(context: Context, topic: str, title: str) -> None:
     """Give TOPIC another title.
 
+    \b
     Example: agentlip topic rename "general/First steps" "Old news"
     """
     with context.client() as client:

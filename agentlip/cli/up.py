@@ -39,9 +39,14 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
 @click.command()
 @click.option("--host", metavar="ADDRESS", help="The address to listen on. [default: AGENTLIP_HOST, or 127.0.0.1]")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one. [default: AGENTLIP_PORT, or 8787]"
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(0, 65535),
+    help="The port; 0 takes a free one. [default: AGENTLIP_PORT, or 8787]",
 )
-@click.option("--workers", type=click.IntRange(1, 256), help="Worker processes. [default: AGENTLIP_WORKERS, or 1]")
+@click.option(
+    "--workers", metavar="N", type=click.IntRange(1, 256), help="Worker processes. [default: AGENTLIP_WORKERS, or 1]"
+)
 @click.option(
     "--idle-shutdown",
     metavar="DURATION",

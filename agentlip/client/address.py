@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -53,26 +54,35 @@ def url_in(server: dict[str, Any]) -> str:
 
 
 class Discovery:
-    """Finds the hub that serves the workspace around a folder, again whenever it is asked."""
+    """Finds the hub that serves a workspace, again whenever it is asked.
 
-    def __init__(self, start: Path, health: Callable[[Address], dict[str, Any]]) -> None:
-        self._start = start
+    The workspace is the one around `start`; when that is None, the one of AGENTLIP_DB or around the working folder.
+    """
+
+    def __init__(self, start: Path | None, health: Callable[[Address], dict[str, Any]]) -> None:
+        configured = os.environ.get("AGENTLIP_DB") if start is None else None
+        self._folder = None if not configured else Path(configured).expanduser().absolute().parent
+        self._start = start or Path.cwd()
         self._health = health
 
     def locate(self) -> Address:
         """Read server.json, and ask its hub who it is before the token is shown to it. Raises HubUnreachable."""
-        root = find_root(self._start)
-        if root is None:
-            raise HubUnreachable(f"No workspace in {self._start} or above")
-        server = read_server_file(root / FOLDER)
+        folder = self._folder
+        if folder is None:
+            root = find_root(self._start)
+            if root is None:
+                raise HubUnreachable(f"No workspace in {self._start} or above")
+            folder = root / FOLDER
+        place = folder.parent if folder.name == FOLDER else folder
+        server = read_server_file(folder)
         if server is None:
-            raise HubUnreachable(f"No hub is running in {root}")
+            raise HubUnreachable(f"No hub is running in {place}; start one with `agentlip up`")
         try:
             token = server.get("auth_token")
             address = Address.checked(url_in(server), str(token) if token else None)
             health = self._health(Address(address.url))
         except (AgentlipError, ConfigError):
-            raise HubUnreachable(f"The hub of {root} has gone; its server.json is left over") from None
+            raise HubUnreachable(f"The hub of {place} has gone; its server.json is left over") from None
         if not server.get("instance_id") or health.get("instance_id") != server["instance_id"]:
-            raise HubUnreachable(f"Another hub answers at the address in the server.json of {root}")
+            raise HubUnreachable(f"Another hub answers at the address in the server.json of {place}")
         return address

@@ -62,12 +62,13 @@ class HubClient:
 
     @classmethod
     def discover(cls, start: Path | str | None = None, *, timeout: float = 10.0) -> HubClient:
-        """The hub of the workspace around `start`, by default the working folder. Raises HubUnreachable.
+        """The hub of the workspace around `start`, or of AGENTLIP_DB or around the working folder.
 
-        Such a client looks again when the hub is gone or refuses the token, so it survives the hub's restarts.
+        Raises HubUnreachable. Such a client looks again when the hub is gone or refuses the token, so it survives the
+        hub's restarts.
         """
         client = cls("http://127.0.0.1", timeout=timeout)
-        client._discovery = Discovery(Path(start or Path.cwd()).expanduser().absolute(), client._health_at)
+        client._discovery = Discovery(None if start is None else Path(start).expanduser().absolute(), client._health_at)
         client._address = client._discovery.locate()
         return client
 

@@ -67,7 +67,7 @@ def test_no_workspace(tmp_path: Path) -> None:
 
 def test_no_hub(workspace: Hub) -> None:
     workspace.stop()
-    assert refusal(root_of(workspace)) == f"No hub is running in {root_of(workspace)}"
+    assert refusal(root_of(workspace)) == f"No hub is running in {root_of(workspace)}; start one with `agentlip up`"
 
 
 def test_a_server_file_that_is_left_over(tmp_path: Path) -> None:
