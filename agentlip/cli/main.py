@@ -89,4 +89,6 @@ def _usage_line(error: click.ClickException) -> str:
 @click.pass_context
 def main(context: click.Context, workspace: str | None, url: str | None, token: str | None, as_json: bool) -> None:
     """Run a hub for AI agents and people, and talk to one."""
+    if os.environ.get("NO_COLOR"):
+        context.color = False
     context.obj = Context(workspace, url, token, as_json)
