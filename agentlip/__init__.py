@@ -7,14 +7,14 @@ imported when they are first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .errors import ConfigError, StorageError
     from .server.app import create_app
     from .server.extension import Agentlip
 
-__version__ = "0.1.0"
-
-__all__ = ["Agentlip", "ConfigError", "StorageError", "create_app"]
+__all__ = ["Agentlip", "ConfigError", "StorageError", "__version__", "create_app"]
 
 _HOMES = {
     "Agentlip": ".server.extension",

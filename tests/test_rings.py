@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "agentlip"
-GROUND = {"errors", "config", "model", "wire", "workspace", "writer_lock", "concurrency"}
+GROUND = {"errors", "config", "model", "wire", "workspace", "writer_lock", "concurrency", "version"}
 # What a part of the package may import from the package. The rest (server, cli, __init__ ...) may use them all.
 BELOW = {
     **dict.fromkeys(GROUND, GROUND),
@@ -29,6 +29,7 @@ HOMES = {
     "flask": {"server"},
     "flask_sock": {"server"},
     "werkzeug": {"server"},
+    "itsdangerous": {"server"},
     "simple_websocket": {"server"},
     "wsproto": {"server"},
     "gevent": {"concurrency"},

@@ -14,7 +14,7 @@ class CursorFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        self._temporary = path.with_name(f".{path.name}.new")
 
     def read(self) -> tuple[int, str | None] | None:
         """The event id and the log's id; None when there is no file. Raises ConfigError for one that makes no sense."""

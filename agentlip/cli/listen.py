@@ -109,9 +109,9 @@ def _client(context: Context, wait: bool) -> HubClient:
 def _connected(stream: Stream, hello: dict[str, Any], file: CursorFile | None) -> None:
     if hello.get("recovered") is False and hello.get("reason") == "ahead":
         output.note(f"the log ends at event {stream.cursor}, before the cursor; going on from there")
-    output.note(f"connected, at event {stream.cursor} of {hello['replay_until']}")
     if file is not None:
         file.write(stream.cursor, stream.db_id)
+    output.note(f"connected, at event {stream.cursor} of {hello['replay_until']}")
 
 
 def _print(event: Event) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from .. import __version__
 from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
+from ..version import __version__
 from .context import Context
 from .exits import exit_code, one_line
 
@@ -45,6 +45,14 @@ class Commands(click.Group):
         command: click.Command = getattr(import_module(f"{__package__}.{COMMANDS[name]}"), name)
         return command
 
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; it has done its work when nobody reads its output any more."""
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:  # click itself would call it a failure
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+            return 0
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command line and exit with the code of docs/cli.md."""
         try:
@@ -59,9 +67,6 @@ class Commands(click.Group):
             sys.exit(1)  # click's own 2 means a conflict here
         except (click.Abort, KeyboardInterrupt):
             sys.exit(130)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-            sys.exit(0)
         except (AgentlipError, ConfigError, StorageError, LockHeld, OSError) as error:
             click.echo(f"agentlip: {one_line(error)}", err=True)
             sys.exit(exit_code(error))

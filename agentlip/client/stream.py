@@ -172,6 +172,7 @@ class Stream:
         self.cursor = self._yielded = 0 if reason == "epoch" else head
         if reason == "epoch":
             self.db_id = db_id
+            self._failures = 0  # this hub answers well
             raise ConnectionLost("the hub has another log")
 
     def _pause(self, reason: str) -> None:

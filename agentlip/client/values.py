@@ -33,8 +33,18 @@ def event(item: dict[str, Any], data: str) -> Event:
         item["name"],
         Scope(*(item["scope"].get(name) for name in Scope._fields)),
         Entity(item["entity"]["type"], item["entity"]["id"]),
-        json.dumps(item[data], separators=(",", ":")),
+        _compact(item[data]),
     )
+
+
+def _compact(data: Any) -> str:
+    """As hubs write it; other hubs may know halves of characters, which only escapes can hold."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(data, separators=(",", ":"))
+    return text
 
 
 def read(answer: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
