@@ -45,6 +45,12 @@ def _optional_word(value: Any) -> str | None:
     return value
 
 
+def _optional_url(value: Any) -> str | None:
+    if value is not None and not re.fullmatch(r"(?:/(?!/)|https?://)[\x21-\x7e]*", str(value)):
+        raise ValueError("must be a path such as /login, or an http(s) URL")
+    return None if value is None else str(value)
+
+
 def _whole(low: int, high: int) -> Callable[[Any], int]:
     def parse(value: Any) -> int:
         text = str(value).strip()
@@ -162,6 +168,13 @@ SETTINGS: tuple[Setting, ...] = (
         _optional_seconds,
         "Seconds without a call and without a WebSocket after which the standalone hub stops. Unset: never.",
     ),
+    Setting("UI", "on", _switch, "`off`: there is no web page at `/ui`."),
+    Setting(
+        "LOGIN_URL",
+        None,
+        _optional_url,
+        "Where the web page sends people who are not signed in to a host application that has an `authorize`.",
+    ),
     Setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error", "critical"), "What is logged."),
     Setting(
         "INSTANCE_ID",
@@ -197,6 +210,8 @@ class Settings:
     url_allow: tuple[re.Pattern[str], ...]
     url_block: tuple[re.Pattern[str], ...]
     idle_shutdown: float | None
+    ui: bool
+    login_url: str | None
     log_level: str
     instance_id: str | None
 

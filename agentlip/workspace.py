@@ -5,10 +5,12 @@ Everything here is done once at start or stop, on the caller's thread, and may b
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ FOLDER = ".agentlip"
 DATABASE = "db.sqlite3"
 TOKEN_FILE = "auth_token"
 SERVER_FILE = "server.json"
+LOGIN_CODES = "login_codes"
+_LOGIN_CODE_SECONDS = 600
 
 
 def find_root(start: Path) -> Path | None:
@@ -106,6 +110,39 @@ def replace_token(folder: Path) -> str:
     except OSError as error:
         raise ConfigError(f"can not write the token file {path}: {error.strerror}") from None
     return token
+
+
+def make_login_code(folder: Path) -> str:
+    """A code with which one person may sign in to the web page, once, in the next ten minutes. Raises ConfigError.
+
+    The folder keeps its hash, so all workers know it, and whoever reads a backup of the folder can not use it.
+    """
+    code = secrets.token_urlsafe(24)
+    codes = folder / LOGIN_CODES
+    prepare_folder(codes)
+    try:
+        for old in codes.iterdir():
+            if time.time() - old.stat().st_mtime > _LOGIN_CODE_SECONDS:
+                old.unlink(missing_ok=True)
+        (codes / _hash_of(code)).touch(mode=0o600)
+    except OSError as error:
+        raise ConfigError(f"can not write to {codes}: {error.strerror}") from None
+    return code
+
+
+def take_login_code(folder: Path, code: str) -> bool:
+    """Whether the code is good; it is not from then on."""
+    path = folder / LOGIN_CODES / _hash_of(code)
+    try:
+        age = time.time() - path.stat().st_mtime
+        path.unlink()  # of several at once, one
+    except OSError:
+        return False
+    return age <= _LOGIN_CODE_SECONDS
+
+
+def _hash_of(code: str) -> str:
+    return hashlib.sha256(code.encode("utf-8", "replace")).hexdigest()
 
 
 def remove_server_file(folder: Path, instance_id: str) -> None:

@@ -39,6 +39,8 @@ TABLE: dict[str, tuple[Any, str, Any, Any, Any]] = {
                   (re.compile("a b"),)),
     "URL_BLOCK": ((), "evil,bad", (re.compile("evil"), re.compile("bad")), ("x{1,2}",), (re.compile("x{1,2}"),)),
     "IDLE_SHUTDOWN": (None, "900", 900.0, 1.5, 1.5),
+    "UI": (True, "off", False, True, True),
+    "LOGIN_URL": (None, "/login", "/login", "https://host.example/in", "https://host.example/in"),
     "LOG_LEVEL": ("info", "DEBUG", "debug", "error", "error"),
     "INSTANCE_ID": (None, "hub-1", "hub-1", "hub-2", "hub-2"),
 }  # fmt: skip
@@ -84,6 +86,9 @@ NONSENSE = [
     ("URL_BLOCK", "*"),
     ("URL_BLOCK", [1]),
     ("IDLE_SHUTDOWN", "0"),
+    ("UI", "maybe"),
+    ("LOGIN_URL", "javascript:alert(1)"),
+    ("LOGIN_URL", "//elsewhere.example/"),
     ("IDLE_SHUTDOWN", "15m"),
     ("LOG_LEVEL", "loud"),
     ("INSTANCE_ID", "a b"),

@@ -20,6 +20,7 @@ COMMANDS = {
     "up": "up",
     "down": "down",
     "status": "status",
+    "ui": "ui",
     "doctor": "doctor",
     "backup": "backup",
     "token": "token",

@@ -13,6 +13,7 @@ import click
 from .. import writer_lock
 from ..config import PREFIX, Settings
 from ..errors import ConfigError, LockHeld
+from . import output
 from .context import Context
 from .detached import start_detached
 from .init import make_workspace
@@ -81,6 +82,8 @@ def up(
     if detach:
         start_detached(_PROGRAM, environ, _PACKAGES, folder, context.as_json)
         return
+    if settings.ui and output.is_terminal():
+        click.echo("Run `agentlip ui` for a link to the web page.")
     sys.stdout.flush()
     os.chdir(_PACKAGES)
     os.execve(sys.executable, _PROGRAM, environ)

@@ -1,4 +1,4 @@
-"""Who may call: the token in constant time, or the host application's own login; and the origins of browsers."""
+"""Who may call: the token in constant time, a browser's session, or the host's own login; and origins of browsers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from ..config import Settings
 from ..errors import Forbidden, InvalidAuth, MissingAuth, NoAuthConfigured, OriginNotAllowed
+from . import sessions
 
 if TYPE_CHECKING:
     from .state import HubState
@@ -26,9 +27,28 @@ def admit(state: HubState, environ: Mapping[str, Any], action: str) -> None:
             check_origin(state.settings, environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", ""))
         _ask_host(state.authorize, action)
     elif action == "connect":
-        check_token(state.token, environ.get("HTTP_AUTHORIZATION"), _query_token(environ))
-    elif action == "write" or not state.settings.public_reads:
+        token = _query_token(environ)
+        if token is not None or not _has_session(state, environ, action):
+            check_token(state.token, environ.get("HTTP_AUTHORIZATION"), token)
+    elif (action == "write" or not state.settings.public_reads) and not _has_session(state, environ, action):
         check_token(state.token, environ.get("HTTP_AUTHORIZATION"))
+
+
+def check_session(state: HubState, environ: Mapping[str, Any]) -> None:
+    """Raise unless the request bears the cookie of a person who has signed in."""
+    if not state.token:
+        raise NoAuthConfigured()
+    if not sessions.is_signed_in(state.token, environ):
+        raise MissingAuth()
+
+
+def _has_session(state: HubState, environ: Mapping[str, Any], action: str) -> bool:
+    """Whether a signed-in person asks, on a page of ours. Raises OriginNotAllowed for one of another site."""
+    if "HTTP_AUTHORIZATION" in environ or not sessions.is_signed_in(state.token, environ):
+        return False
+    if action != "read":  # browsers name the origin of each such call
+        check_origin(state.settings, environ.get("HTTP_ORIGIN", "null"), environ.get("HTTP_HOST", ""))
+    return True
 
 
 def bears_token(configured: str, environ: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ import os
 from flask import Blueprint, Flask
 
 from ..config import Settings
-from . import api, logs, ws
+from . import api, logs, ui, ws
 from .auth import Authorize
 from .state import HubState
 
@@ -34,7 +34,9 @@ class Agentlip:
         logs.redact_server_logs()
         state = app.extensions["agentlip"] = HubState(settings, authorize or self._authorize)
         blueprint = Blueprint("agentlip", __name__)
-        state.answers = ws.register(blueprint) | api.register(blueprint)
+        state.answers = ws.register(blueprint) | api.register(blueprint, ui.ENDPOINTS if settings.ui else ())
+        if settings.ui:
+            ui.register(blueprint)
         if not hasattr(app, "answers"):
             _exempt_from_csrf(app, blueprint)
         app.register_blueprint(blueprint, url_prefix=url_prefix or self._url_prefix)

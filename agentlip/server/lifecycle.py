@@ -24,7 +24,7 @@ from ..model import timestamp
 from ..store.database import Database
 from ..store.schema import SCHEMA_VERSION
 from ..workspace import load_or_make_token, prepare_folder, remove_server_file, write_server_file
-from ..writer_lock import WriterLock
+from ..writer_lock import WriterLock, parent_of
 from .state import PROTOCOL_VERSION, HubState
 
 # Also the exit code of `agentlip up`.
@@ -36,6 +36,10 @@ _DRAIN_SECONDS = 2.5
 _GC_THRESHOLDS = (20_000, 20, 50)
 # The time of the last call or WebSocket at any worker (`time.monotonic`), shared between the processes.
 _last_active = mmap.mmap(-1, 8)
+# Shared as well: the pid of each worker, and how many WebSockets it has.
+_SLOT = struct.Struct("ii")
+_SLOTS = 256
+_open_sockets = mmap.mmap(-1, _SLOT.size * _SLOTS)
 
 logger = logging.getLogger("agentlip.lifecycle")
 
@@ -130,7 +134,19 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Watch for the end of the worker: gunicorn itself tells open WebSockets nothing."""
     gc.set_threshold(*_GC_THRESHOLDS)
+    state = _state_of(worker)
+    if state is not None:
+        state.count_all_connections = lambda: _count_open_sockets(worker.ppid)
     concurrency.spawn(_drain_at_end, worker)
+
+
+def _tell_open_sockets(worker: Any, count: int) -> None:
+    _SLOT.pack_into(_open_sockets, _SLOT.size * (worker.age % _SLOTS), os.getpid(), count)
+
+
+def _count_open_sockets(master: int) -> int:
+    """Of all workers, as of a tenth of a second ago; a killed one leaves its slot behind."""
+    return sum(count for pid, count in _SLOT.iter_unpack(_open_sockets[:]) if count and parent_of(pid) == master)
 
 
 def _drain_at_end(worker: Any) -> None:
@@ -139,8 +155,11 @@ def _drain_at_end(worker: Any) -> None:
     calls = 0
     while worker.alive:
         time.sleep(_POLL_SECONDS)
+        if state is not None:
+            _tell_open_sockets(worker, state.connection_count())
         if idle is not None and state is not None:
             calls = _stop_when_idle(worker, state, calls, idle)
+    _tell_open_sockets(worker, 0)
     getattr(worker, "stop_accepting", lambda: None)()  # other classes of workers do so later
     _shut_down(worker, _DRAIN_SECONDS)
 

@@ -62,6 +62,7 @@ class HubState(Commands):
         self._hub: Hub
         self._token: str
         self.draining = False
+        self.count_all_connections: Callable[[], int] = self.connection_count  # of all workers, where they are known
         self.calls = 0  # HTTP calls and WebSockets so far, but for /health
         self.answers: Mapping[str, Callable[..., Response]] = {}  # of the URLs without parameters
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from flask import Blueprint
 
 from . import attachments, channels, events, health, messages, search, topics
-from .dispatch import Answer, register_endpoints
+from .dispatch import Answer, Endpoint, register_endpoints
 
 
-def register(bp: Blueprint) -> dict[str, Answer]:
-    """Add all endpoints to the blueprint; returns those whose URL has no parameters."""
-    return register_endpoints(
-        bp, [noun.ENDPOINTS for noun in (health, channels, topics, messages, search, attachments, events)]
-    )
+def register(bp: Blueprint, more: Iterable[Iterable[Endpoint]] = ()) -> dict[str, Answer]:
+    """Add all endpoints, and `more`, to the blueprint; returns those whose URL has no parameters."""
+    own = [noun.ENDPOINTS for noun in (health, channels, topics, messages, search, attachments, events)]
+    return register_endpoints(bp, [*own, *more])

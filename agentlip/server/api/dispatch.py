@@ -94,7 +94,7 @@ Answer = Callable[..., Response]
 class Endpoint:
     """A method of a URL: its handler `(call, **path parameters) -> (status, JSON)` and who may call it.
 
-    `access` is `open` (nobody is asked, nothing is counted), `read` or `write`; `max_body` is in bytes.
+    `access` is `open` (nobody is asked, nothing is counted), `anyone`, `read` or `write`; `max_body` is in bytes.
     """
 
     method: str
@@ -162,7 +162,8 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
         call.headers.update(state.limiter.take(call.request.remote_addr or ""))
     if endpoint.access == "write" and state.draining:
         raise ShuttingDown()
-    auth.admit(state, call.environ, endpoint.access)
+    if endpoint.access != "anyone":
+        auth.admit(state, call.environ, endpoint.access)
     if endpoint.method != "GET":
         call.body = _read_body(call.request, endpoint)
 

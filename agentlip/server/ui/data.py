@@ -1,0 +1,77 @@
+"""The figures that only the web page needs: topics with counts, a topic by its id, and the hub's state."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from ...model import timestamp
+from ...store import overview
+from ...store.overview import TopicOverview, TopicsPage
+from ...version import __version__
+from ..api import query
+from ..api.dispatch import Call, Endpoint
+
+_BUCKET_SECONDS = 10
+_BUCKETS = 60
+
+
+def topics(call: Call) -> tuple[int, dict[str, Any]]:
+    limit = query.number(call.args, "limit", 50, 1, cap=query.MAX_PAGE)
+    offset = query.number(call.args, "offset", 0, 0)
+    channel_id = query.text(call.args, "channel_id")
+    return _page(call.state.store.read_long(overview.topics, channel_id, limit, offset))
+
+
+def topic(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
+    return _page(call.state.store.read_long(overview.topic, topic_id))
+
+
+def _page(page: TopicsPage) -> tuple[int, dict[str, Any]]:
+    """`head` is the event after which the topics were so: later events come on top of them."""
+    return 200, page._asdict() | {"topics": [_fields(each) for each in page.topics]}
+
+
+def _fields(found: TopicOverview) -> dict[str, Any]:
+    latest = None if found.latest is None else found.latest._asdict()
+    more = {"channel_name": found.channel_name, "message_count": found.message_count, "latest": latest}
+    return asdict(found.topic) | more
+
+
+def status(call: Call) -> tuple[int, dict[str, Any]]:
+    """The hub at this moment. `events_per_bucket` is the latest ten minutes, oldest first."""
+    state, now = call.state, time.time()
+    edges = [now - _BUCKET_SECONDS * back for back in range(_BUCKETS, -1, -1)]
+    ids = state.store.read_long(overview.last_before, [timestamp(int(edge * 1000)) for edge in edges])
+    totals = state.store.read_long(overview.totals)
+    return 200, {
+        **state.identity(),
+        "version": __version__,
+        "uptime_seconds": round(now - state.started_at, 1),
+        "pid": os.getpid(),
+        "workers": state.settings.workers,
+        "connections": state.count_all_connections(),
+        **totals._asdict(),
+        "database_bytes": _size(state.settings.db),
+        "wal_bytes": _size(state.settings.db.with_name(state.settings.db.name + "-wal")),
+        "bucket_seconds": _BUCKET_SECONDS,
+        "events_per_bucket": [last - first for first, last in pairwise(ids)],
+    }
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/ui/data/topics", topics, "read"),
+    Endpoint("GET", "/ui/data/topics/<topic_id>", topic, "read"),
+    Endpoint("GET", "/ui/data/status", status, "read"),
+)

@@ -1,0 +1,118 @@
+// What the page knows of channels and topics, kept in step by the events of the live link.
+import { get } from "./net.js";
+import { useEffect, useReducer } from "./html.js";
+
+const DRAW_MS = 50; // with many events a second the page is drawn this often, not once for each
+
+export const store = {
+  channels: new Map(), // id -> channel
+  topics: new Map(), // id -> topic with message_count and latest, and the event it was read after
+  link: "connecting",
+  session: null,
+};
+
+const watchers = new Set();
+let drawing = null;
+
+export function changed() {
+  drawing ??= setTimeout(() => {
+    drawing = null;
+    for (const draw of [...watchers]) draw();
+  }, DRAW_MS);
+}
+
+// Draw the component again when anything has changed.
+export function useStore() {
+  const [, draw] = useReducer((count) => count + 1, 0);
+  useEffect(() => {
+    watchers.add(draw);
+    return () => watchers.delete(draw);
+  }, []);
+}
+
+const listeners = new Set();
+export function onEvent(listener) {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
+}
+
+export async function loadChannels() {
+  const { channels } = await get("api/v1/channels");
+  for (const channel of channels) store.channels.set(channel.id, channel);
+  changed();
+}
+
+export async function loadTopics(parameters) {
+  const page = await get("ui/data/topics", parameters);
+  learn(page);
+  return { topics: page.topics.map((topic) => topic.id), has_more: page.has_more };
+}
+
+export async function loadTopic(id) {
+  learn(await get(`ui/data/topics/${encodeURIComponent(id)}`));
+}
+
+function learn(page) {
+  for (const topic of page.topics) {
+    const known = store.topics.get(topic.id);
+    if (!known || known.asOf <= page.head) store.topics.set(topic.id, { ...topic, asOf: page.head });
+  }
+  changed();
+}
+
+// Topics that an event changed in a way it does not tell are read again, all of a moment at once.
+const stale = new Set();
+let refreshing = null;
+function refresh(...ids) {
+  for (const id of ids) if (store.topics.has(id)) stale.add(id);
+  refreshing ??= setTimeout(async () => {
+    refreshing = null;
+    const wanted = [...stale];
+    stale.clear();
+    await Promise.allSettled(wanted.map(loadTopic));
+  }, 300);
+}
+
+export function apply(event) {
+  const take = takers[event.name];
+  take?.(event.data, event);
+  for (const listener of [...listeners]) listener(event);
+  changed();
+}
+
+const takers = {
+  "channel.created": ({ channel }) => store.channels.set(channel.id, channel),
+  "topic.created": ({ topic }, { event_id }) => {
+    if (store.topics.has(topic.id)) return;
+    const channel_name = store.channels.get(topic.channel_id)?.name ?? "";
+    store.topics.set(topic.id, { ...topic, channel_name, message_count: 0, latest: null, asOf: event_id });
+  },
+  "topic.renamed": ({ topic_id, new_title }, { event_id, ts }) =>
+    update(topic_id, event_id, () => ({ title: new_title, updated_at: ts })),
+  "message.created": ({ message }, { event_id }) =>
+    update(message.topic_id, event_id, (topic) => ({
+      message_count: topic.message_count + 1,
+      updated_at: message.created_at,
+      latest: { ...message, excerpt: message.content_raw.slice(0, 200) },
+    })),
+  "message.edited": (data, event) => change(event, data.new_content),
+  "message.deleted": (_data, event) => change(event, "[deleted]"),
+  "message.moved_topic": ({ old_topic_id, new_topic_id }) => refresh(old_topic_id, new_topic_id),
+};
+
+function update(id, eventId, fields) {
+  const topic = store.topics.get(id);
+  if (topic && eventId > topic.asOf) store.topics.set(id, { ...topic, ...fields(topic), asOf: eventId });
+}
+
+function change(event, content) {
+  update(event.scope.topic_id, event.event_id, ({ latest }) =>
+    latest?.id === event.entity.id ? { latest: { ...latest, excerpt: content.slice(0, 200) } } : {},
+  );
+}
+
+export const channelOf = (topic) => store.channels.get(topic?.channel_id);
+export const topicsOf = (channelId) =>
+  [...store.topics.values()]
+    .filter((topic) => !channelId || topic.channel_id === channelId)
+    .sort((a, b) => (a.updated_at < b.updated_at ? 1 : a.updated_at > b.updated_at ? -1 : a.id < b.id ? 1 : -1));

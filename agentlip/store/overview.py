@@ -1,0 +1,125 @@
+"""What the web page shows besides the rows of the API: counts, the latest message of a topic, the rate of events.
+
+Each function begins a read transaction on its connection, which must be its own, as in `Store.read_long`: what it
+returns is of one moment of the log.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, NamedTuple
+
+from ..model import Topic
+from . import log, queries
+
+_EXCERPT = 200
+
+
+class LatestMessage(NamedTuple):
+    """The newest message of a topic; `excerpt` is the beginning of its content."""
+
+    id: str
+    sender: str
+    created_at: str
+    excerpt: str
+
+
+class TopicOverview(NamedTuple):
+    """A topic with its channel's name, how many messages it has, and the latest of them."""
+
+    topic: Topic
+    channel_name: str
+    message_count: int
+    latest: LatestMessage | None
+
+
+class TopicsPage(NamedTuple):
+    """Topics as they were after the event `head`."""
+
+    head: int
+    topics: list[TopicOverview]
+    has_more: bool
+
+
+class Totals(NamedTuple):
+    """How many there are of each; `head` is the latest event id."""
+
+    head: int
+    channels: int
+    topics: int
+    messages: int
+    attachments: int
+
+
+_TOPICS = """
+SELECT t.id, t.channel_id, t.title, t.created_at, t.updated_at, c.name,
+       (SELECT COUNT(*) FROM messages WHERE topic_id = t.id)
+FROM topics AS t JOIN channels AS c ON c.id = t.channel_id
+"""
+_LATEST = """
+SELECT id, sender, created_at, substr(content_raw, 1, ?) FROM messages WHERE topic_id = ? ORDER BY id DESC LIMIT 1
+"""
+
+
+def topics(connection: sqlite3.Connection, channel_id: str | None, limit: int, offset: int) -> TopicsPage:
+    """A page of the topics of a channel, or of all; latest activity first. Raises NotFound for an unknown channel."""
+    head = _begin(connection)
+    where, values = "", list[str]()
+    if channel_id is not None:
+        queries.channel(connection, channel_id)
+        where, values = "WHERE t.channel_id = ?", [channel_id]
+    rows = connection.execute(
+        f"{_TOPICS} {where} ORDER BY t.updated_at DESC, t.id DESC LIMIT ? OFFSET ?", (*values, limit + 1, offset)
+    ).fetchall()
+    return TopicsPage(head, [_overview(connection, row) for row in rows[:limit]], len(rows) > limit)
+
+
+def topic(connection: sqlite3.Connection, topic_id: str) -> TopicsPage:
+    """A page of this topic alone. Raises NotFound."""
+    head = _begin(connection)
+    queries.topic(connection, topic_id)
+    row = connection.execute(f"{_TOPICS} WHERE t.id = ?", (topic_id,)).fetchone()
+    return TopicsPage(head, [_overview(connection, row)], False)
+
+
+def _begin(connection: sqlite3.Connection) -> int:
+    connection.execute("BEGIN")
+    return log.latest(connection)
+
+
+def _overview(connection: sqlite3.Connection, row: tuple[Any, ...]) -> TopicOverview:
+    latest = connection.execute(_LATEST, (_EXCERPT, row[0])).fetchone()
+    return TopicOverview(Topic(*row[:5]), row[5], row[6], None if latest is None else LatestMessage(*latest))
+
+
+def totals(connection: sqlite3.Connection) -> Totals:
+    """Counts every message: milliseconds for a hundred thousand of them."""
+    row = connection.execute(
+        """SELECT (SELECT COALESCE(MAX(event_id), 0) FROM events), (SELECT COUNT(*) FROM channels),
+                  (SELECT COUNT(*) FROM topics), (SELECT COUNT(*) FROM messages),
+                  (SELECT COUNT(*) FROM topic_attachments)"""
+    ).fetchone()
+    return Totals(*row)
+
+
+def last_before(connection: sqlite3.Connection, moments: list[str]) -> list[int]:
+    """For each moment (a time stamp), the id of the last event before it; 0 when there is none.
+
+    Event ids and their times rise together, so this is a bisection: some twenty look-ups for each moment.
+    """
+    head = _begin(connection)
+    return [_last_before(connection, moment, head) for moment in moments]
+
+
+def _last_before(connection: sqlite3.Connection, moment: str, head: int) -> int:
+    low, high = 0, head  # low is before the moment or 0; what is above high is not
+    while low < high:
+        middle = (low + high + 1) // 2
+        found = connection.execute(
+            "SELECT event_id, ts FROM events WHERE event_id >= ? ORDER BY event_id LIMIT 1", (middle,)
+        ).fetchone()
+        if found is not None and found[1] < moment:
+            low = max(middle, min(int(found[0]), high))
+        else:
+            high = middle - 1
+    return low

@@ -1,0 +1,275 @@
+"""Sessions of browsers: what the cookie opens, and what it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.cookies import SimpleCookie
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from itsdangerous import TimestampSigner, URLSafeTimedSerializer
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from agentlip.server import sessions
+from agentlip.workspace import LOGIN_CODES, make_login_code
+
+from ..running_hub import TOKEN, Hub, eventually
+
+
+def sign_in(hub: Hub, origin: str | None = "own", **body: Any) -> requests.Response:
+    headers = {} if origin is None else {"Origin": hub.url if origin == "own" else origin}
+    return requests.post(f"{hub.url}/ui/session", json=body or {"token": TOKEN}, headers=headers, timeout=20)
+
+
+def cookie_of(answer: requests.Response) -> str:
+    """`name=value`, as browsers send it back."""
+    assert answer.status_code == 200, answer.text
+    return answer.headers["Set-Cookie"].partition(";")[0]
+
+
+def call(
+    hub: Hub, method: str, path: str, cookie: str, body: Any = None, origin: str | None = "own"
+) -> requests.Response:
+    headers = {"Cookie": cookie} | ({} if origin is None else {"Origin": hub.url if origin == "own" else origin})
+    return requests.request(method, hub.url + path, json=body, headers=headers, timeout=20)
+
+
+def listen(hub: Hub, cookie: str, origin: str | None) -> dict[str, Any]:
+    """What the hub answers to hello; raises InvalidStatus when it refuses the WebSocket."""
+    url = f"ws://127.0.0.1:{hub.port}/ws"
+    with connect(url, origin=origin, additional_headers={"Cookie": cookie}) as socket:  # type: ignore[arg-type]
+        socket.send('{"type": "hello", "after_event_id": 0}')
+        return dict(json.loads(socket.recv(timeout=10)))
+
+
+def is_signed_in(hub: Hub, cookie: str) -> bool:
+    return bool(call(hub, "GET", "/ui/session", cookie).json()["signed_in"])
+
+
+def test_the_cookie_stands_for_the_token_on_pages_of_the_hub(hub: Hub) -> None:
+    cookie = cookie_of(sign_in(hub))
+    assert call(hub, "GET", "/api/v1/channels", cookie, origin=None).status_code == 200
+    assert call(hub, "POST", "/api/v1/channels", cookie, {"name": "with a cookie"}).status_code == 201
+    assert listen(hub, cookie, hub.url)["type"] == "hello_ok"
+    assert is_signed_in(hub, cookie)
+
+
+@pytest.mark.parametrize("origin", [None, "null", "https://evil.example", "http://127.0.0.1:1", "http://localhost"])
+def test_pages_of_others_can_not_use_it(hub: Hub, origin: str | None) -> None:
+    cookie = cookie_of(sign_in(hub))
+    answer = call(hub, "POST", "/api/v1/channels", cookie, {"name": "forged"}, origin)
+    assert (answer.status_code, answer.json()["code"]) == (403, "ORIGIN_NOT_ALLOWED")
+    with pytest.raises(InvalidStatus) as refused:
+        listen(hub, cookie, origin)
+    assert refused.value.response.status_code == 403
+    if origin is not None:
+        assert sign_in(hub, origin).status_code == 403
+
+
+def test_the_cookie_is_kept_from_scripts_and_other_sites(hub: Hub) -> None:
+    (plain,) = SimpleCookie(sign_in(hub, token=TOKEN, base="/hub/").headers["Set-Cookie"]).values()
+    assert (plain["httponly"], plain["samesite"], plain["path"], plain["secure"]) == (True, "Strict", "/hub/", "")
+    assert TOKEN not in plain.value
+    secure = sign_in(hub, f"https://127.0.0.1:{hub.port}").headers["Set-Cookie"]
+    assert "; Secure" in secure
+    for odd in ("hub", "//evil", "/a;b", "/a\r\nSet-Cookie: x=y", "/../", 7):
+        answer = sign_in(hub, token=TOKEN, base=odd)
+        assert answer.status_code == 400 or "; Path=/;" in answer.headers["Set-Cookie"]
+        assert "x=y" not in str(answer.headers.get("Set-Cookie", "")).split("; ")
+
+
+@pytest.mark.parametrize("body", [{"token": "wrong"}, {"token": ""}, {"token": 7}, {"code": "wrong"}, {"x": 1}])
+def test_whoever_shows_nothing_gets_none(hub: Hub, body: dict[str, Any]) -> None:
+    answer = sign_in(hub, **body)
+    assert answer.status_code in (400, 401)
+    assert "Set-Cookie" not in answer.headers
+    assert answer.json()["code"] in ("INVALID_AUTH", "MISSING_AUTH", "INVALID_INPUT")
+
+
+def forged(token: str, age: float = 0, content: object = "person") -> str:
+    class Earlier(TimestampSigner):
+        def get_timestamp(self) -> int:
+            return int(super().get_timestamp() - age)
+
+    digest = {"digest_method": hashlib.sha256}
+    serializer = URLSafeTimedSerializer(sessions._key(token), "agentlip.session", signer=Earlier, signer_kwargs=digest)
+    return f"{sessions.cookie_name(token)}={serializer.dumps(content)}"
+
+
+def test_a_session_ends_after_a_week(hub: Hub) -> None:
+    assert is_signed_in(hub, forged(TOKEN, sessions.SESSION_SECONDS - 60))
+    assert not is_signed_in(hub, forged(TOKEN, sessions.SESSION_SECONDS + 60))
+
+
+def test_a_cookie_of_another_hub_or_a_changed_one_opens_nothing(hub: Hub) -> None:
+    cookie = cookie_of(sign_in(hub))
+    name, _, value = cookie.partition("=")
+    for bad in (
+        f"{name}={value[:-9]}{'A' if value[-9] != 'A' else 'B'}{value[-8:]}",
+        f"{name}=", f"{name}=person", f"{name}={TOKEN}",
+        forged("another-token-0123456789abcdef0123456789"), forged(TOKEN, content="admin"),
+        f"{name}={forged('another-token').partition('=')[2]}",
+    ):  # fmt: skip
+        assert not is_signed_in(hub, bad)
+        assert call(hub, "GET", "/api/v1/channels", bad).status_code == 401
+        with pytest.raises(InvalidStatus):
+            listen(hub, bad, hub.url)
+
+
+def test_a_wrong_token_is_not_mended_by_a_cookie(hub: Hub) -> None:
+    cookie = cookie_of(sign_in(hub))
+    headers = {"Cookie": cookie, "Authorization": "Bearer wrong", "Origin": hub.url}
+    answer = requests.get(f"{hub.url}/api/v1/channels", headers=headers, timeout=20)
+    assert (answer.status_code, answer.json()["code"]) == (401, "INVALID_AUTH")
+
+
+def test_a_new_token_ends_all_sessions(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub()
+    cookie = cookie_of(sign_in(hub))
+    hub.stop()
+    hub.settings["AUTH_TOKEN"] = "another-token-0123456789abcdef0123456789"
+    hub.start()
+    assert not is_signed_in(hub, cookie)
+
+
+def test_signing_out_clears_the_cookie(hub: Hub) -> None:
+    cookie = cookie_of(sign_in(hub))
+    answer = call(hub, "DELETE", "/ui/session", cookie, {"base": "/"})
+    assert answer.json() == {"signed_in": False}
+    assert answer.headers["Set-Cookie"].startswith(f"{cookie.partition('=')[0]}=; ")
+    assert "Max-Age=0" in answer.headers["Set-Cookie"]
+    assert call(hub, "DELETE", "/ui/session", cookie, {}, "https://evil.example").status_code == 403
+
+
+def test_a_login_code_works_once(hub: Hub) -> None:
+    code = make_login_code(hub.folder)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: sign_in(hub, code=code), range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
+    (good,) = (answer for answer in answers if answer.ok)
+    assert is_signed_in(hub, cookie_of(good))
+    assert "agentlip ui" in next(answer for answer in answers if not answer.ok).json()["error"]
+
+
+def test_an_old_login_code_is_refused_and_removed(hub: Hub) -> None:
+    code = make_login_code(hub.folder)
+    (file,) = (hub.folder / LOGIN_CODES).iterdir()
+    assert code not in file.name
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (file, file.parent)] == [0o600, 0o700]
+    past = file.stat().st_mtime - 601
+    os.utime(file, (past, past))
+    assert sign_in(hub, code=code).status_code == 401
+    assert list((hub.folder / LOGIN_CODES).iterdir()) == []
+
+
+def test_all_workers_know_all_sessions(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(WORKERS=3)
+    cookie = cookie_of(sign_in(hub, code=make_login_code(hub.folder)))
+    pids: set[int] = set()
+
+    def ask() -> bool:
+        pids.add(requests.get(f"{hub.url}/health", timeout=20).json()["pid"])
+        assert is_signed_in(hub, cookie)
+        return len(pids) == 3
+
+    eventually(ask, 30, "an answer of each worker")
+
+
+def test_a_hub_without_a_token_signs_nobody_in(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(AUTH_TOKEN="")
+    assert sign_in(hub, token="x").json()["code"] == "NO_AUTH_CONFIGURED"
+    assert sign_in(hub, code=make_login_code(hub.folder)).json()["code"] == "NO_AUTH_CONFIGURED"
+    assert requests.get(f"{hub.url}/ui/session", timeout=20).json()["code"] == "NO_AUTH_CONFIGURED"
+    assert not is_signed_in(hub, forged(""))
+
+
+def test_the_page_can_be_switched_off(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(UI="off")
+    for path in ("/ui", "/ui/", "/ui/login", "/ui/session", "/ui/static/app.js", "/ui/data/status"):
+        assert hub.call("GET", path).status_code == 404
+
+
+def test_documents_and_files_hold_no_secret_and_a_strict_policy(hub: Hub) -> None:
+    static = Path(sessions.__file__).parent / "ui" / "static"
+    files = [f"static/{path.relative_to(static)}" for path in static.rglob("*") if path.is_file()]
+    for path in ("", "login", *files):
+        answer = requests.get(f"{hub.url}/ui/{path}", timeout=20)
+        assert answer.status_code == 200, path
+        assert TOKEN not in answer.text
+        policy = answer.headers["Content-Security-Policy"]
+        assert "unsafe" not in policy
+        assert policy.startswith("default-src 'none'; script-src 'self'")
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert "Set-Cookie" not in answer.headers
+    kept = requests.get(f"{hub.url}/ui/static/app.js", timeout=20).headers["ETag"]
+    again = requests.get(f"{hub.url}/ui/static/app.js", headers={"If-None-Match": kept}, timeout=20)
+    assert (again.status_code, again.text) == (304, "")
+
+
+@pytest.mark.parametrize(
+    "path", ["../pages.py", "..%2fpages.py", "%2e%2e/pages.py", "nothing.js", "vendor", "../../../"]
+)
+def test_no_other_file_is_served(hub: Hub, path: str) -> None:
+    with contextlib.closing(requests.Session()) as session:
+        request = requests.Request("GET", f"{hub.url}/ui/static/").prepare()
+        request.url = f"{hub.url}/ui/static/{path}"
+        answer = session.send(request, timeout=20)
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "NOT_FOUND"
+
+
+def test_topics_come_with_their_counts_as_of_an_event(hub: Hub) -> None:
+    channel, topic = hub.make_topic("counted", "one")
+    empty = hub.call("POST", "/api/v1/topics", {"channel_id": channel, "title": "empty"}).json()["topic"]["id"]
+    for number in range(3):
+        last = hub.post(topic, f"{number} " + "x" * 300)
+    page = hub.call("GET", f"/ui/data/topics?channel_id={channel}&limit=1").json()
+    assert (page["head"], page["has_more"]) == (last["event_id"], True)
+    (found,) = page["topics"]
+    assert (found["id"], found["message_count"], found["channel_name"]) == (topic, 3, "counted")
+    assert found["latest"] == {
+        "id": last["message"]["id"], "sender": "tester", "created_at": last["message"]["created_at"],
+        "excerpt": last["message"]["content_raw"][:200],
+    }  # fmt: skip
+    (other,) = hub.call("GET", f"/ui/data/topics?channel_id={channel}&limit=1&offset=1").json()["topics"]
+    assert (other["id"], other["message_count"], other["latest"]) == (empty, 0, None)
+    assert hub.call("GET", f"/ui/data/topics/{topic}").json()["topics"] == [found]
+    for path in ("/ui/data/topics?channel_id=ch_no", "/ui/data/topics/topic_no"):
+        assert hub.call("GET", path).status_code == 404
+    assert hub.call("GET", "/ui/data/topics", token=None).status_code == 401
+
+
+def test_the_status_has_the_figures_of_the_hub(hub: Hub) -> None:
+    _, topic = hub.make_topic("status", "t")
+    before = hub.call("GET", "/ui/data/status").json()
+    with hub.listen():
+        last = hub.post(topic)["event_id"]
+        eventually(lambda: hub.call("GET", "/ui/data/status").json()["connections"] == before["connections"] + 1)
+        after = hub.call("GET", "/ui/data/status").json()
+    assert (after["head"], after["messages"]) == (last, before["messages"] + 1)
+    assert len(after["events_per_bucket"]) == 60
+    assert sum(after["events_per_bucket"]) == last, "all events of this hub are of the last ten minutes"
+    assert after["database_bytes"] > 0
+    assert after["uptime_seconds"] > 0
+
+
+def test_the_connections_of_all_workers_are_counted(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(WORKERS=3)
+
+    def connections() -> int:
+        return int(hub.call("GET", "/ui/data/status").json()["connections"])
+
+    with contextlib.ExitStack() as stack:
+        for _number in range(9):
+            stack.enter_context(hub.listen())
+        eventually(lambda: connections() == 9, 10, "nine connections")
+    eventually(lambda: connections() == 0, 10, "no connections")
