@@ -60,16 +60,18 @@ function learn(page) {
   changed();
 }
 
-// Topics that an event changed in a way it does not tell are read again, all of a moment at once.
+// Topics that are not known yet, or that an event changed in a way it does not tell, are read again: all of a moment at
+// once, and not too many at a time.
 const stale = new Set();
 let refreshing = null;
 function refresh(...ids) {
-  for (const id of ids) if (store.topics.has(id)) stale.add(id);
+  ids.forEach((id) => stale.add(id));
   refreshing ??= setTimeout(async () => {
-    refreshing = null;
-    const wanted = [...stale];
-    stale.clear();
+    const wanted = [...stale].slice(0, 20);
+    wanted.forEach((id) => stale.delete(id));
     await Promise.allSettled(wanted.map(loadTopic));
+    refreshing = null;
+    if (stale.size) refresh();
   }, 300);
 }
 
@@ -89,12 +91,14 @@ const takers = {
   },
   "topic.renamed": ({ topic_id, new_title }, { event_id, ts }) =>
     update(topic_id, event_id, () => ({ title: new_title, updated_at: ts })),
-  "message.created": ({ message }, { event_id }) =>
-    update(message.topic_id, event_id, (topic) => ({
+  "message.created": ({ message }, { event_id }) => {
+    if (!store.topics.has(message.topic_id)) return refresh(message.topic_id);
+    return update(message.topic_id, event_id, (topic) => ({
       message_count: topic.message_count + 1,
       updated_at: message.created_at,
       latest: { ...message, excerpt: message.content_raw.slice(0, 200) },
-    })),
+    }));
+  },
   "message.edited": (data, event) => change(event, data.new_content),
   "message.deleted": (_data, event) => change(event, "[deleted]"),
   "message.moved_topic": ({ old_topic_id, new_topic_id }) => refresh(old_topic_id, new_topic_id),
