@@ -76,22 +76,30 @@ function refresh(...ids) {
 }
 
 export function apply(event) {
-  const take = takers[event.name];
-  take?.(event.data, event);
-  for (const listener of [...listeners]) listener(event);
+  for (const take of [takers[event.name], ...listeners]) attempt(take, event);
   changed();
 }
 
+// Host applications may append events of any shape, also under the names of ours. One that makes no sense is told to the
+// console, and changes nothing.
+function attempt(take, event) {
+  try {
+    take?.(event, event.data);
+  } catch (error) {
+    console.warn(`Event ${event.event_id} (${event.name}) makes no sense here:`, error);
+  }
+}
+
 const takers = {
-  "channel.created": ({ channel }) => store.channels.set(channel.id, channel),
-  "topic.created": ({ topic }, { event_id }) => {
+  "channel.created": (_event, { channel }) => store.channels.set(channel.id, channel),
+  "topic.created": ({ event_id }, { topic }) => {
     if (store.topics.has(topic.id)) return;
     const channel_name = store.channels.get(topic.channel_id)?.name ?? "";
     store.topics.set(topic.id, { ...topic, channel_name, message_count: 0, latest: null, asOf: event_id });
   },
-  "topic.renamed": ({ topic_id, new_title }, { event_id, ts }) =>
+  "topic.renamed": ({ event_id, ts }, { topic_id, new_title }) =>
     update(topic_id, event_id, () => ({ title: new_title, updated_at: ts })),
-  "message.created": ({ message }, { event_id }) => {
+  "message.created": ({ event_id }, { message }) => {
     if (!store.topics.has(message.topic_id)) return refresh(message.topic_id);
     return update(message.topic_id, event_id, (topic) => ({
       message_count: topic.message_count + 1,
@@ -99,9 +107,9 @@ const takers = {
       latest: { ...message, excerpt: message.content_raw.slice(0, 200) },
     }));
   },
-  "message.edited": (data, event) => change(event, data.new_content),
-  "message.deleted": (_data, event) => change(event, "[deleted]"),
-  "message.moved_topic": ({ old_topic_id, new_topic_id }) => refresh(old_topic_id, new_topic_id),
+  "message.edited": (event, { new_content }) => change(event, new_content),
+  "message.deleted": (event) => change(event, "[deleted]"),
+  "message.moved_topic": (_event, { old_topic_id, new_topic_id }) => refresh(old_topic_id, new_topic_id),
 };
 
 function update(id, eventId, fields) {
