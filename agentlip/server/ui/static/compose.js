@@ -1,7 +1,8 @@
 // Writing a message. What is typed is kept until the hub has it.
 import { html, useEffect, useRef, useState } from "./html.js";
 import { call } from "./net.js";
-import { keep, recall } from "./keep.js";
+import { keep, markOwn, recall } from "./keep.js";
+import { store } from "./store.js";
 
 export const myName = () => recall("name") || "me";
 
@@ -20,7 +21,9 @@ export function Composer({ topic, onSent }) {
     setSending(true);
     setError("");
     try {
-      await call("POST", "api/v1/messages", { topic_id: topic.id, sender: name.trim() || "me", content_raw: text });
+      const { event_id: eventId } = await call("POST", "api/v1/messages", { topic_id: topic.id, sender: name.trim() || "me", content_raw: text });
+      const known = store.topics.get(topic.id);
+      markOwn(known, known.asOf >= eventId);
       setText("");
       onSent();
     } catch (problem) {

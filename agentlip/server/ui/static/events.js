@@ -138,13 +138,13 @@ export function Events({ name = "", channel = "", topic = "" }) {
   return html`<section aria-labelledby="title">
     <header class="bar"><h1 id="title">Events</h1></header>
     <div class="filters">
-      <label>Name<select value=${name} onChange=${change("name")}><option value="">all</option>
-        ${[...new Set([...NAMES, ...(name ? [name] : [])])].map((each) => html`<option key=${each} value=${each}>${each}</option>`)}</select></label>
-      <label>Channel<select value=${channel} onChange=${change("channel")}><option value="">all</option>
-        ${[...store.channels.values()].map((each) => html`<option key=${each.id} value=${each.id}>${each.name}</option>`)}</select></label>
-      <label>Topic<select value=${topic} onChange=${change("topic")}><option value="">all</option>
+      <div><label for="by-name">Name</label><select id="by-name" value=${name} onChange=${change("name")}><option value="">all</option>
+        ${[...new Set([...NAMES, ...(name ? [name] : [])])].map((each) => html`<option key=${each} value=${each}>${each}</option>`)}</select></div>
+      <div><label for="by-channel">Channel</label><select id="by-channel" value=${channel} onChange=${change("channel")}><option value="">all</option>
+        ${[...store.channels.values()].map((each) => html`<option key=${each.id} value=${each.id}>${each.name}</option>`)}</select></div>
+      <div><label for="by-topic">Topic</label><select id="by-topic" value=${topic} onChange=${change("topic")}><option value="">all</option>
         ${topic && !chosen && html`<option value=${topic}>${topic}</option>`}
-        ${topics.map((each) => html`<option key=${each.id} value=${each.id}>${channel ? "" : `${each.channel_name} / `}${each.title}</option>`)}</select></label>
+        ${topics.map((each) => html`<option key=${each.id} value=${each.id}>${channel ? "" : `${each.channel_name} / `}${each.title}</option>`)}</select></div>
     </div>
     <${List} key=${[name, channel, topic].join()} filter=${{ name, channel, topic }} />
   </section>`;

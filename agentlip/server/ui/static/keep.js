@@ -23,6 +23,11 @@ export function keep(name, value) {
 
 // How many messages of the topic nobody has seen in this browser.
 export const unread = (topic) => Math.max(0, topic.message_count - (recall(`read:${topic.id}`) ?? 0));
+// One's own message has been seen, too, whether or not its event has come yet.
+export function markOwn(topic, isCounted) {
+  const read = recall(`read:${topic.id}`) ?? 0;
+  if (!isCounted || read < topic.message_count) keep(`read:${topic.id}`, read + 1);
+}
 export function markRead(topic) {
   if (recall(`read:${topic.id}`) !== topic.message_count) keep(`read:${topic.id}`, topic.message_count);
 }

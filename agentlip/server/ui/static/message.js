@@ -9,9 +9,7 @@ import { Content, Time, plural } from "./text.js";
 
 const path = ({ id }) => `api/v1/messages/${encodeURIComponent(id)}`;
 
-export function Message({ message, topic, joined, target }) {
-  const [doing, setDoing] = useState(null);
-  const close = () => setDoing(null);
+export function Message({ message, joined, target, onAct }) {
   const deleted = message.deleted_at !== null;
   return html`<article id=${message.id} tabindex="-1" class=${[joined && "joined", target && "target"].filter(Boolean).join(" ")}
       aria-label=${`Message of ${message.sender}`}>
@@ -20,19 +18,20 @@ export function Message({ message, topic, joined, target }) {
       <a class="muted" href=${href({ topic: message.topic_id }, message.id)} title="Link to this message"><${Time} ts=${message.created_at} /></a>
       ${!deleted && message.edited_at && html`<span class="muted" title=${`Version ${message.version}`}>edited</span>`}
       ${!deleted && html`<span class="actions">
-        <button class="quiet" onClick=${() => setDoing("edit")}>Edit</button>
-        <button class="quiet" onClick=${() => setDoing("move")}>Move</button>
-        <button class="quiet" onClick=${() => setDoing("delete")}>Delete</button>
+        <button class="quiet" onClick=${() => onAct({ act: Edit, message })}>Edit</button>
+        <button class="quiet" onClick=${() => onAct({ act: Move, message })}>Move</button>
+        <button class="quiet" onClick=${() => onAct({ act: Delete, message })}>Delete</button>
       </span>`}
     </header>
     ${deleted
       ? html`<p class="muted tombstone">Deleted by <span dir="auto">${message.deleted_by}</span></p>`
-      : doing === "edit"
-        ? html`<${Editor} message=${message} onClose=${close} />`
-        : html`<${Content} text=${message.content_raw} />`}
-    ${doing === "delete" && html`<${Delete} message=${message} onClose=${close} />`}
-    ${doing === "move" && html`<${Move} message=${message} topic=${topic} onClose=${close} />`}
+      : html`<${Content} text=${message.content_raw} />`}
   </article>`;
+}
+
+// What is being done with a message. It is no part of the message's place, which may go away meanwhile.
+export function Acting({ doing, topic, onClose }) {
+  return doing && html`<${doing.act} key=${doing.message.id} message=${doing.message} topic=${topic} onClose=${onClose} />`;
 }
 
 // What somebody else has made of the message meanwhile, if the hub refused for that.
@@ -41,7 +40,7 @@ async function conflict(error, message) {
   return (await get(path(message)).catch(() => null))?.message ?? null;
 }
 
-function Editor({ message, onClose }) {
+function Edit({ message, onClose }) {
   const [text, setText] = useState(message.content_raw);
   const [base, setBase] = useState(message.version); // the version that the text is a change of
   const [theirs, setTheirs] = useState(null);
@@ -53,33 +52,28 @@ function Editor({ message, onClose }) {
       onClose();
     } catch (problem) {
       const current = await conflict(problem, message);
-      setTheirs(current);
-      if (current) setBase(current.version);
+      if (current) {
+        setTheirs(current);
+        setBase(current.version);
+      }
       setError(current ? "Somebody changed this message while you wrote. Your text is still here." : problem.message);
     }
   };
   const keys = (event) => {
-    if (event.key === "Escape") onClose();
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
   };
-  return html`<form class="editor" onSubmit=${save}>
-    <textarea aria-label="The message" value=${text} rows=${Math.min(12, text.split("\n").length + 1)} dir="auto"
-      onInput=${(event) => setText(event.target.value)} onKeyDown=${keys} ref=${focusOnce}></textarea>
-    <p class="error" role="alert">${error}</p>
-    ${theirs && html`<div class="theirs"><p class="muted">It now is, in version ${theirs.version}:</p><${Content} text=${theirs.content_raw} /></div>`}
-    <div class="buttons">
-      <button type="button" class="quiet" onClick=${onClose}>${theirs ? "Leave theirs" : "Cancel"}</button>
-      <button type="submit" class="primary">${theirs ? "Save mine over it" : "Save"}</button>
-    </div>
-  </form>`;
-}
-
-const focused = new WeakSet();
-function focusOnce(element) {
-  if (element && !focused.has(element)) {
-    focused.add(element);
-    element.focus();
-  }
+  return html`<${Dialog} title="Edit the message" onClose=${onClose} wide>
+    <form onSubmit=${save}>
+      <textarea data-first aria-label="The message" value=${text} rows=${Math.min(16, Math.max(4, text.split("\n").length + 1))} dir="auto"
+        onInput=${(event) => setText(event.target.value)} onKeyDown=${keys}></textarea>
+      <p class="error" role="alert">${error}</p>
+      ${theirs && html`<div class="theirs"><p class="muted">It now is, in version ${theirs.version}:</p><${Content} text=${theirs.content_raw} /></div>`}
+      <div class="buttons">
+        <button type="button" class="quiet" onClick=${onClose}>${theirs ? "Leave theirs" : "Cancel"}</button>
+        <button type="submit" class="primary">${theirs ? "Save mine over it" : "Save"}</button>
+      </div>
+    </form>
+  <//>`;
 }
 
 function Delete({ message, onClose }) {
@@ -136,7 +130,7 @@ function Move({ message, topic, onClose }) {
   return html`<${Dialog} title="Move to another topic" onClose=${onClose}>
     <form onSubmit=${run}>
       ${!state.loading && !others.length && html`<p>There is no other topic in this channel yet.</p>`}
-      <label>To<select name="to" required data-first>${others.map(({ id, title }) => html`<option key=${id} value=${id}>${title}</option>`)}</select></label>
+      <div><label for="move-to">To</label><select id="move-to" name="to" required data-first>${others.map(({ id, title }) => html`<option key=${id} value=${id}>${title}</option>`)}</select></div>
       <fieldset><legend>What</legend>
         <label class="choice"><input type="radio" name="mode" value="one" checked /> this message</label>
         <label class="choice"><input type="radio" name="mode" value="later" /> this one and all later ones</label>

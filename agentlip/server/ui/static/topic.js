@@ -5,7 +5,7 @@ import { Composer } from "./compose.js";
 import { Conversation } from "./conversation.js";
 import { Failed, quoted } from "./channel.js";
 import { markRead } from "./keep.js";
-import { Message } from "./message.js";
+import { Acting, Message } from "./message.js";
 import { go, href } from "./route.js";
 import { changed, channelOf, loadTopic, onEvent, store } from "./store.js";
 import { Link, plural } from "./text.js";
@@ -41,6 +41,7 @@ function Messages({ topic, hash }) {
   const list = useRef(null);
   const anchor = useRef(null);
   const [conversation] = useState(() => new Conversation(topic.id, changed));
+  const [doing, setDoing] = useState(null);
   const target = /^msg_[\w-]+$/.test(hash) ? hash : null;
 
   useEffect(() => onEvent((event) => conversation.apply(event)), []);
@@ -82,12 +83,13 @@ function Messages({ topic, hash }) {
       ${conversation.loaded && !messages.length && html`<p class="edge">No messages yet. Write one below, or on the command line:
         <code>agentlip msg send ${quoted(`${channelOf(topic)?.name ?? topic.channel_name}/${topic.title}`)} "Hello"</code></p>`}
       ${messages.map((message, at) => html`<${Message} key=${message.id} message=${message}
-        target=${message.id === target} joined=${isJoined(messages[at - 1], message)} topic=${topic} />`)}
+        target=${message.id === target} joined=${isJoined(messages[at - 1], message)} onAct=${setDoing} />`)}
       ${!conversation.loaded && !conversation.error && html`<p class="muted edge">Loading …</p>`}
     </div>
     ${conversation.error && html`<${Failed} error=${conversation.error} again=${() => open(conversation, target, anchor)} />`}
     ${conversation.loaded && !(atEnd && following) && html`<button class="jump" onClick=${() => latest(conversation, topic)}>
       ${newer ? `${plural(newer, "new message")} ↓` : "To the latest ↓"}</button>`}
+    <${Acting} doing=${doing} topic=${topic} onClose=${() => setDoing(null)} />
     <${Composer} topic=${topic} onSent=${() => conversation.atEnd || latest(conversation, topic)} />
   </div>`;
 }
