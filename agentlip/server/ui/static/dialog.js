@@ -1,14 +1,13 @@
 // A dialog of the browser's own: it takes the focus, keeps it, gives it back, and closes with Escape.
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useLayoutEffect, useRef, useState } from "./html.js";
 
 export function Dialog({ title, onClose, children, wide }) {
   const ref = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current;
-    const before = document.activeElement;
     dialog.showModal();
     dialog.querySelector("[data-first]")?.focus();
-    return () => before?.isConnected && before.focus();
+    return () => dialog.close(); // gives the focus back
   }, []);
   return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${title} onClose=${onClose}
       onClick=${(event) => event.target === ref.current && ref.current.close()}>

@@ -28,7 +28,7 @@ export function Finder({ onClose }) {
     }
   };
   return html`<${Dialog} title="Jump to" onClose=${onClose}>
-    <input data-first type="search" role="combobox" aria-expanded="true" aria-controls="found" aria-autocomplete="list"
+    <input data-first class="find" role="combobox" autocomplete="off" aria-expanded="true" aria-controls="found" aria-autocomplete="list"
       aria-activedescendant=${found[active] ? `found-${active}` : null} aria-label="A channel or topic" placeholder="A channel or topic"
       value=${words} onInput=${(event) => (setWords(event.target.value), setAt(0))} onKeyDown=${keys} />
     <ul id="found" role="listbox" aria-label="Channels and topics">
