@@ -17,6 +17,10 @@ from typing import Any, TypeVar
 import requests
 from websockets.sync.client import ClientConnection, connect
 
+from agentlip.store import mutations
+from agentlip.store.store import Store
+from agentlip.store.writer import Transaction
+
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "test-token-0123456789abcdef0123456789abcdef"
 T = TypeVar("T")
@@ -156,6 +160,17 @@ class Hub:
         answer = self.call("POST", "/api/v1/messages", {"topic_id": topic_id, "sender": sender, "content_raw": content})
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
+
+    def fill(self, topic_id: str, count: int) -> None:
+        """Write messages `filled 0`, `filled 1` ... at once, as a script on the hub's host would; it may run or not."""
+
+        def post_all(transaction: Transaction) -> None:
+            for number in range(count):
+                mutations.post_message(transaction, topic_id, "agent", f"filled {number}")
+
+        store = Store(self.db, "NORMAL", 30.0, lambda _entries: None)
+        store.write(post_all, heavy=True)
+        store.close()
 
     @contextlib.contextmanager
     def connect(self, **kwargs: Any) -> Iterator[ClientConnection]:

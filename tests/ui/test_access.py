@@ -40,8 +40,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     running.stop()
 
 
-def violations(page: Page) -> list[str]:
-    found: dict[str, Any] = Axe().run(page).response
+def violations(page: Page, rules: str | None = None) -> list[str]:
+    """What axe finds on the page, with all its rules or one."""
+    options = {"runOnly": rules} if rules else None
+    found: dict[str, Any] = Axe().run(page, options=options).response
     return [
         f"{each['impact']} {each['id']}: {node['html'][:200]} ({node['failureSummary'][:200]})"
         for each in found["violations"]
@@ -53,13 +55,14 @@ def violations(page: Page) -> list[str]:
 def test_axe_finds_nothing(hub: Hub, empty: Hub, topic: str, browser: Browser, scheme: str) -> None:
     # The policy of the page refuses the script that axe is; only for this, Chromium looks away.
     person = Person(browser, hub.url, color_scheme=scheme, bypass_csp=True)
+    rules = "color-contrast" if scheme == "dark" else None  # the rest does not depend on it
     page = person.page
     found: dict[str, list[str]] = {}
     page.goto(f"{hub.url}/ui/login")
     page.get_by_label("The hub's token").fill("wrong")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).not_to_be_empty()
-    found["login"] = violations(page)
+    found["login"] = violations(page, rules)
     person.sign_in()
     for place in (
         "",
@@ -74,23 +77,23 @@ def test_axe_finds_nothing(hub: Hub, empty: Hub, topic: str, browser: Browser, s
         person.is_live()
         expect(page.get_by_text("Loading …")).to_have_count(0)
         expect(page.get_by_text("Searching …")).to_have_count(0)
-        found[place] = violations(page)
+        found[place] = violations(page, rules)
     page.goto(f"{hub.url}/ui/?topic={topic}")
     for name in ("Edit", "Move", "Delete"):
         page.locator("article").first.hover()
         page.locator("article").first.get_by_role("button", name=name).click()
         expect(page.get_by_role("dialog")).to_be_visible()
-        found[name] = violations(page)
+        found[name] = violations(page, rules)
         page.keyboard.press("Escape")
     page.keyboard.press("Control+k")
     expect(page.get_by_role("option").first).to_be_visible()
-    found["jump"] = violations(page)
+    found["jump"] = violations(page, rules)
     page.keyboard.press("Escape")
     page.get_by_role("button", name="New channel").click()
-    found["new channel"] = violations(page)
+    found["new channel"] = violations(page, rules)
     page.goto(f"{empty.url}/ui/")  # its token is the same, so the cookie is good there, too
     expect(page.get_by_text("This hub has no channels yet.")).to_be_visible()
-    found["empty"] = violations(page)
+    found["empty"] = violations(page, rules)
     person.context.close()
     assert {place: each for place, each in found.items() if each} == {}
 

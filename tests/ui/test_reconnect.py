@@ -11,10 +11,6 @@ import pytest
 import requests
 from playwright.sync_api import expect
 
-from agentlip.store import mutations
-from agentlip.store.store import Store
-from agentlip.store.writer import Transaction
-
 from ..running_hub import TOKEN, Hub
 from .person import Person
 
@@ -154,7 +150,7 @@ def test_after_a_very_long_break_the_page_is_read_anew(hub_and_topic: tuple[Hub,
     frames: list[int] = []
     page.on("websocket", lambda opened: opened.on("framereceived", lambda _payload: frames.append(1)))
     hub.stop()
-    fill(hub, topic, 6_000)
+    hub.fill(topic, 6_000)
     hub.start()
     person.is_live()
     expect(page.locator("article .content").last).to_have_text("filled 5999", timeout=30_000)
@@ -162,15 +158,3 @@ def test_after_a_very_long_break_the_page_is_read_anew(hub_and_topic: tuple[Hub,
     expect(page.locator("article .content").last).to_have_text("and on")
     assert len(frames) < 5_000, "the log was not sent from the cursor on"
     expect(page.locator(".bar")).to_contain_text("6,001 messages")
-
-
-def fill(hub: Hub, topic: str, count: int) -> None:
-    """Write many messages to the file of a stopped hub, as a script of its host would."""
-
-    def post_all(transaction: Transaction) -> None:
-        for number in range(count):
-            mutations.post_message(transaction, topic, "agent", f"filled {number}")
-
-    store = Store(hub.db, "NORMAL", 30.0, lambda _entries: None)
-    store.write(post_all, heavy=True)
-    store.close()

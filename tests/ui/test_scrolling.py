@@ -12,7 +12,6 @@ from playwright.sync_api import Page, expect
 
 from ..running_hub import Hub
 from .person import Person
-from .test_reconnect import fill
 
 Visit = Callable[..., Person]
 COUNT = 20_000
@@ -26,7 +25,7 @@ class Long:
         self.hub = hub
         self.topic = hub.make_topic("long", "The long one")[1]
         hub.stop()
-        fill(hub, self.topic, COUNT)
+        hub.fill(self.topic, COUNT)
         hub.start()
 
     def id_of(self, content: str) -> str:
