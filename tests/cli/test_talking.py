@@ -264,13 +264,17 @@ def test_a_hub_that_can_not_be_used_is_one_line_and_a_code(
     hub: WorkingFolder, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     with working_folder(tmp_path) as here:
-        assert refused(here, exits.ERROR, *command).startswith("no workspace here or above")
         here.make_workspace()
         words = refused(here, exits.NOT_RUNNING, *command)
         assert words == f"No hub is running in {here.root}; start one with `agentlip up`"
-        assert refused(here, exits.NOT_RUNNING, "--url", "http://127.0.0.1:1", *command).startswith("No hub answers")
         assert "token" in refused(here, exits.NOT_AUTHORISED, "--url", hub.url, "--token", "wrong", *command).lower()
-        refused(here, exits.NOT_AUTHORISED, "--url", hub.url, *command)
+
+
+def test_a_place_without_a_hub_is_one_line_and_a_code(hub: WorkingFolder, tmp_path: Path) -> None:
+    here = WorkingFolder(tmp_path)
+    assert refused(here, exits.ERROR, "events").startswith("no workspace here or above")
+    assert refused(here, exits.NOT_RUNNING, "--url", "http://127.0.0.1:1", "events").startswith("No hub answers")
+    refused(here, exits.NOT_AUTHORISED, "--url", hub.url, "events")
 
 
 def test_a_remote_hub_is_named_by_options_variables_or_a_file(hub: WorkingFolder, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_axe_finds_nothing(hub: Hub, empty: Hub, topic: str, browser: Browser, s
     found: dict[str, list[str]] = {}
     page.goto(f"{hub.url}/ui/login")
     page.get_by_label("The hub's token").fill("wrong")
+    expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).not_to_be_empty()
     found["login"] = violations(page, rules)
@@ -123,6 +124,7 @@ def test_the_keyboard_is_enough(start_hub: Callable[..., Hub], visit: Visit) -> 
     page.goto(f"{hub.url}/ui")
     expect(page.get_by_label("The hub's token")).to_be_focused()
     page.keyboard.type(TOKEN)
+    expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
     page.keyboard.press("Enter")
     person.is_live()
     page.keyboard.press("Tab")

@@ -89,3 +89,15 @@ def test_no_answer_but_the_cookie_is_a_secret_and_scripts_can_not_read_it(hub: H
     assert page.evaluate("document.cookie") == ""
     assert TOKEN not in page.content() + cookie["value"] + "".join(bodies) + "".join(person.requests)
     assert TOKEN not in page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
+
+
+def test_a_form_without_its_script_sends_the_token_nowhere(hub: Hub, visit: Visit) -> None:
+    person = visit(hub)
+    page = person.page
+    page.route("**/login.js*", lambda route: route.abort())
+    page.goto(f"{hub.url}/ui/login")
+    page.get_by_label("The hub's token").fill(TOKEN)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Sign in")).to_be_disabled()
+    assert page.url == f"{hub.url}/ui/login"
+    assert TOKEN not in "".join(person.requests)

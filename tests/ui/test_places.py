@@ -89,7 +89,7 @@ def desk(tmp_path: Path) -> Iterator[str]:
         assert process.poll() is None
         try:
             return requests.get(f"{url}/login", timeout=5).ok
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     try:

@@ -121,6 +121,7 @@ def test_a_new_token_leads_to_the_login_and_back_again(hub_and_topic: tuple[Hub,
     hub.start()
     expect(page).to_have_url(re.compile(rf"/ui/login\?next=%3Ftopic%3D{topic}"), timeout=30_000)
     page.get_by_label("The hub's token").fill("another-token-0123456789abcdef0123456789")
+    expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
     page.get_by_label("The hub's token").press("Enter")
     expect(page).to_have_url(f"{hub.url}/ui/?topic={topic}")
     person.is_live()

@@ -12,6 +12,7 @@ export class Conversation {
     this.atStart = this.atEnd = false;
     this.newer = 0; // messages that came while older ones were looked at
     this.following = true; // the reader is at the end
+    this.landing = false; // the reader is to be brought to the end
     this.loaded = false;
     this.error = null;
     this.reading = null; // the events that arrive while a page is on its way
@@ -22,7 +23,7 @@ export class Conversation {
   async latest() {
     await this.read({ limit: PAGE }, ({ messages, has_more }) => {
       this.replace(messages, !has_more, true);
-      this.following = true;
+      this.following = this.landing = true;
     });
   }
 

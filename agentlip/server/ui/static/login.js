@@ -2,6 +2,7 @@
 import { BASE, call } from "./net.js";
 
 const form = document.getElementById("login");
+const token = document.getElementById("token");
 const error = document.getElementById("error");
 
 // Only ever to a place of this page itself.
@@ -18,14 +19,15 @@ async function signIn(secret) {
     location.replace(next());
   } catch (problem) {
     error.textContent = problem.code === "INVALID_AUTH" && secret.token ? "This is not the hub's token." : problem.message;
-    form.token.select();
+    token.select();
   }
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  signIn({ token: form.token.value.trim() });
+  signIn({ token: token.value.trim() });
 });
+form.querySelector("button").disabled = false;
 
 const code = location.hash.slice(1);
 if (code) {

@@ -132,7 +132,7 @@ function Move({ message, topic, onClose }) {
       ${!state.loading && !others.length && html`<p>There is no other topic in this channel yet.</p>`}
       <div><label for="move-to">To</label><select id="move-to" name="to" required data-first>${others.map(({ id, title }) => html`<option key=${id} value=${id}>${title}</option>`)}</select></div>
       <fieldset><legend>What</legend>
-        <label class="choice"><input type="radio" name="mode" value="one" checked /> this message</label>
+        <label class="choice"><input type="radio" name="mode" value="one" defaultChecked /> this message</label>
         <label class="choice"><input type="radio" name="mode" value="later" /> this one and all later ones</label>
         <label class="choice"><input type="radio" name="mode" value="all" /> all of “${store.topics.get(message.topic_id)?.title ?? "this topic"}”</label>
       </fieldset>

@@ -48,7 +48,9 @@ function Messages({ topic, hash }) {
   useEffect(() => void open(conversation, target, anchor), [target]);
   useSeen(topic, conversation);
 
-  // The message at the top of what is seen stays where it is, whatever comes above it.
+  // What is drawn next must not bring back a reader who has just left the end. Else the message at the top of what is
+  // seen stays where it is, whatever comes above it.
+  if (list.current && !conversation.landing && below(list.current) > AT_END) conversation.following = false;
   if (list.current && !conversation.following && !anchor.current?.goal) anchor.current = firstSeen(list.current);
   useLayoutEffect(() => {
     const box = list.current;
@@ -60,19 +62,28 @@ function Messages({ topic, hash }) {
         goal.focus({ preventScroll: true });
         anchor.current = null;
       }
-    } else if (conversation.following) box.scrollTop = box.scrollHeight;
-    else if (anchor.current) {
+    } else if (conversation.following) {
+      box.scrollTop = box.scrollHeight;
+      conversation.landing = false;
+    } else if (anchor.current) {
       const element = document.getElementById(anchor.current.id);
       if (element) box.scrollTop += element.getBoundingClientRect().top - anchor.current.top;
     }
   });
 
+  useEffect(() => {
+    const observer = new ResizeObserver(([{ target }]) => {
+      if (conversation.following) target.scrollTop = target.scrollHeight;
+    });
+    observer.observe(list.current);
+    return () => observer.disconnect();
+  }, []);
+
   const scrolled = () => {
     const box = list.current;
-    const below = box.scrollHeight - box.scrollTop - box.clientHeight;
-    conversation.following = conversation.atEnd && below < AT_END;
+    conversation.following = conversation.atEnd && below(box) < AT_END;
     if (box.scrollTop < NEAR) conversation.older();
-    if (below < NEAR) conversation.after();
+    if (below(box) < NEAR) conversation.after();
     if (conversation.following) changed();
   };
 
@@ -93,6 +104,8 @@ function Messages({ topic, hash }) {
     <${Composer} topic=${topic} onSent=${() => conversation.atEnd || latest(conversation, topic)} />
   </div>`;
 }
+
+const below = (box) => box.scrollHeight - box.scrollTop - box.clientHeight;
 
 async function open(conversation, target, anchor) {
   if (target && !conversation.messages.some(({ id }) => id === target)) {
