@@ -19,7 +19,7 @@ def channel_id(client: HubClient, wanted: str) -> str:
 
 
 def topic_id(client: HubClient, wanted: str) -> str:
-    """The id of the topic that has this id, or this `channel/title`. Raises NotFound."""
+    """The id of the topic of this `channel/title`, which raises NotFound; an id is taken as it is."""
     if re.fullmatch(r"topic_[a-zA-Z0-9_-]+", wanted):
         return wanted
     for channel in client.channels():  # a channel's name may hold a slash itself

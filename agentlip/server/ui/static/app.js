@@ -9,11 +9,10 @@ import { Live } from "./live.js";
 import { go, here, href, useRoute } from "./route.js";
 import { Search } from "./search.js";
 import { Status } from "./status.js";
-import { apply, changed, loadChannels, store, topicsOf, useStore } from "./store.js";
+import { apply, changed, loadChannels, readAgain, store, topicsOf, useStore } from "./store.js";
 import { Topic } from "./topic.js";
 
 const root = document.getElementById("app");
-let generation = 0; // of what is shown: after a long break everything is read again
 
 async function start() {
   let session;
@@ -81,12 +80,7 @@ function connect(cursor) {
       }
       return true;
     },
-    skipped: () => {
-      generation += 1;
-      store.topics.clear();
-      void loadChannels().catch(() => {});
-      changed();
-    },
+    skipped: readAgain,
     otherLog: () => location.reload(),
   });
   store.live.connect();
@@ -115,11 +109,13 @@ function Page() {
   useEffect(() => {
     document.title = `${title(route)}Agentlip`;
   });
-  return html`<a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), main.current.focus())}>To the content</a>
+  return html`<a class="skip" href="#main" onClick=${(event) => (event.preventDefault(), main.current.focus())}
+      >To the content</a
+    >
     <${Header} onFind=${() => setFinding(true)} q=${route.q} />
     <div class="body" data-home=${!place.replaceAll(",", "") || null}>
       <${Channels} current=${route.channel ?? store.topics.get(route.topic)?.channel_id} />
-      <main id="main" tabindex="-1" ref=${main}><${View} key=${generation} route=${route} /></main>
+      <main id="main" tabindex="-1" ref=${main}><${View} route=${route} /></main>
     </div>
     ${finding && html`<${Finder} onClose=${() => setFinding(false)} />`}`;
 }
@@ -153,9 +149,20 @@ function Header({ onFind, q = "" }) {
   };
   return html`<header class="top">
     <a class="brand" href=${href()}>Agentlip</a>
-    <form role="search" onSubmit=${search}><input type="search" name="q" aria-label="Search messages" placeholder="Search messages" key=${q} defaultValue=${q} /></form>
+    <form role="search" onSubmit=${search}>
+      <input
+        type="search"
+        name="q"
+        aria-label="Search messages"
+        placeholder="Search messages"
+        key=${q}
+        defaultValue=${q}
+      />
+    </form>
     <button class="quiet" onClick=${onFind}>Jump to <kbd>Ctrl K</kbd></button>
-    <nav aria-label="Hub"><a href=${href({ view: "events" })}>Events</a> <a href=${href({ view: "status" })}>Hub</a></nav>
+    <nav aria-label="Hub">
+      <a href=${href({ view: "events" })}>Events</a> <a href=${href({ view: "status" })}>Hub</a>
+    </nav>
     <${LinkState} />
     ${store.session.how === "session" && html`<button class="quiet" onClick=${signOut}>Sign out</button>`}
   </header>`;
@@ -170,9 +177,24 @@ function Channels({ current }) {
   const [making, setMaking] = useState(false);
   const channels = [...store.channels.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   return html`<nav class="channels" aria-label="Channels">
-    <h2>Channels <button class="quiet" aria-label="New channel" title="New channel" onClick=${() => setMaking(true)}>+</button></h2>
-    <ul>${channels.map(({ id, name }) => html`<li key=${id}><a href=${href({ channel: id })} aria-current=${id === current ? "page" : null}
-      class=${topicsOf(id).some(unread) ? "fresh" : ""} dir="auto">${name}</a></li>`)}</ul>
+    <h2>
+      Channels
+      <button class="quiet" aria-label="New channel" title="New channel" onClick=${() => setMaking(true)}>+</button>
+    </h2>
+    <ul>
+      ${channels.map(
+        ({ id, name }) =>
+          html`<li key=${id}>
+            <a
+              href=${href({ channel: id })}
+              aria-current=${id === current ? "page" : null}
+              class=${topicsOf(id).some(unread) ? "fresh" : ""}
+              dir="auto"
+              >${name}</a
+            >
+          </li>`,
+      )}
+    </ul>
     ${making && html`<${NewChannel} onClose=${() => setMaking(false)} />`}
   </nav>`;
 }

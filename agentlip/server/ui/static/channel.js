@@ -1,19 +1,22 @@
 // Home (channels and what moved last) and a channel (its topics), in the order of the latest activity.
-import { html, useEffect, useState } from "./html.js";
+import { html, useEffect, useRef, useState } from "./html.js";
 import { call } from "./net.js";
 import { Dialog, Form } from "./dialog.js";
 import { markRead, unread } from "./keep.js";
 import { go, href } from "./route.js";
-import { changed, loadTopics, store, topicsOf } from "./store.js";
+import { changed, loadTopics, onMissed, store, topicsOf, useStore } from "./store.js";
 import { plural, Time } from "./text.js";
 
 export function Home() {
   return html`<section aria-labelledby="title">
     <h1 id="title">Latest activity</h1>
-    ${store.channels.size
-      ? html`<${Topics} key="all" />`
-      : html`<${Empty} what="This hub has no channels yet."
-          how="agentlip channel create general">Make one with the button beside “Channels”, or on the command line:<//>`}
+    ${
+      store.channels.size
+        ? html`<${Topics} key="all" />`
+        : html`<${Empty} what="This hub has no channels yet." how="agentlip channel create general"
+            >Make one with the button beside “Channels”, or on the command line:<//
+          >`
+    }
   </section>`;
 }
 
@@ -23,8 +26,10 @@ export function Channel({ id }) {
   if (!channel) return html`<p class="notice">There is no channel of this id.</p>`;
   return html`<section aria-labelledby="title">
     <header class="bar">
-      <div><h1 id="title" dir="auto">${channel.name}</h1>
-      ${channel.description && html`<p class="muted" dir="auto">${channel.description}</p>`}</div>
+      <div>
+        <h1 id="title" dir="auto">${channel.name}</h1>
+        ${channel.description && html`<p class="muted" dir="auto">${channel.description}</p>`}
+      </div>
       <button onClick=${() => setMaking(true)}>New topic</button>
     </header>
     <${Topics} key=${id} channel=${channel} />
@@ -40,14 +45,21 @@ function Topics({ channel }) {
       ({ has_more }) => setState({ has_more }),
       (error) => setState({ error }),
     );
-  useEffect(() => void load(), [count]);
+  useEffect(() => {
+    void load();
+    return onMissed(load);
+  }, [count]);
   const topics = topicsOf(channel?.id).slice(0, Math.max(count, 50));
   if (state.error) return html`<${Failed} error=${state.error} again=${load} />`;
   if (!topics.length) {
     return state.loading
       ? html`<p class="notice">Loading …</p>`
-      : html`<${Empty} what="No topics yet." how=${`agentlip topic create ${quoted(channel?.name ?? "CHANNEL")} "First steps"`}>
-          A topic is one conversation. Make one with “New topic”, or on the command line:<//>`;
+      : html`<${Empty}
+          what="No topics yet."
+          how=${`agentlip topic create ${quoted(channel?.name ?? "CHANNEL")} "First steps"`}
+        >
+          A topic is one conversation. Make one with “New topic”, or on the command line:<//
+        >`;
   }
   const some = topics.some(unread);
   return html`<ul class="topics">
@@ -69,23 +81,32 @@ function Row({ topic, named }) {
         ${topic.latest ? html`<b>${topic.latest.sender}</b> ${topic.latest.excerpt}` : "No messages yet"}
       </span>
       <span class="when"><${Time} ts=${topic.updated_at} /></span>
-      <span class="count">${fresh ? html`<b class="badge">${fresh.toLocaleString("en")} new</b>` : plural(topic.message_count, "message")}</span>
+      <span class="count"
+        >${fresh ? html`<b class="badge">${fresh.toLocaleString("en")} new</b>` : plural(topic.message_count, "message")}</span
+      >
     </a>
   </li>`;
 }
 
 export function NewChannel({ onClose }) {
-  const submit = ({ name, description }) => call("POST", "api/v1/channels", { name, ...(description && { description }) });
+  const submit = ({ name, description }) =>
+    call("POST", "api/v1/channels", { name, ...(description && { description }) });
   const done = ({ channel }) => {
     store.channels.set(channel.id, channel);
     onClose();
     go({ channel: channel.id });
   };
   return html`<${Dialog} title="New channel" onClose=${onClose}>
-    <${Form} label="Create channel" submit=${submit} onDone=${done} onCancel=${onClose} fields=${[
-      { name: "name", label: "Name", required: true, maxlength: 100, first: true },
-      { name: "description", label: "What it is for (optional)" },
-    ]} />
+    <${Form}
+      label="Create channel"
+      submit=${submit}
+      onDone=${done}
+      onCancel=${onClose}
+      fields=${[
+        { name: "name", label: "Name", required: true, maxlength: 100, first: true },
+        { name: "description", label: "What it is for (optional)" },
+      ]}
+    />
   <//>`;
 }
 
@@ -96,19 +117,36 @@ function NewTopic({ channel, onClose }) {
     go({ topic: topic.id });
   };
   return html`<${Dialog} title="New topic in ${channel.name}" onClose=${onClose}>
-    <${Form} label="Create topic" submit=${submit} onDone=${done} onCancel=${onClose} fields=${[
-      { name: "title", label: "Title", required: true, maxlength: 200, first: true },
-    ]} />
+    <${Form}
+      label="Create topic"
+      submit=${submit}
+      onDone=${done}
+      onCancel=${onClose}
+      fields=${[{ name: "title", label: "Title", required: true, maxlength: 200, first: true }]}
+    />
   <//>`;
 }
 
 export const quoted = (text) => (/^[\w./-]+$/.test(text) ? text : `"${text.replace(/[\\"$`]/g, "\\$&")}"`);
 
 export function Empty({ what, how, children }) {
-  return html`<div class="empty"><p><b>${what}</b></p><p>${children}</p><pre tabindex="0"><code>${how}</code></pre></div>`;
+  return html`<div class="empty">
+    <p><b>${what}</b></p>
+    <p>${children}</p>
+    <pre tabindex="0"><code>${how}</code></pre>
+  </div>`;
 }
 
+// What could not be read is read again when the link is back, or when somebody says so.
 export function Failed({ error, again }) {
-  return html`<div class="empty" role="alert"><p><b>${error.message}.</b></p>
-    <p><button onClick=${again}>Try again</button></p></div>`;
+  useStore();
+  const before = useRef(store.link);
+  useEffect(() => {
+    if (store.link === "connected" && before.current !== "connected") again();
+    before.current = store.link;
+  }, [store.link]);
+  return html`<div class="empty" role="alert">
+    <p><b>${error.message}.</b></p>
+    <p><button onClick=${again}>Try again</button></p>
+  </div>`;
 }

@@ -21,7 +21,11 @@ export function Composer({ topic, onSent }) {
     setSending(true);
     setError("");
     try {
-      const { event_id: eventId } = await call("POST", "api/v1/messages", { topic_id: topic.id, sender: name.trim() || "me", content_raw: text });
+      const { event_id: eventId } = await call("POST", "api/v1/messages", {
+        topic_id: topic.id,
+        sender: name.trim() || "me",
+        content_raw: text,
+      });
       const known = store.topics.get(topic.id);
       markOwn(known, known.asOf >= eventId);
       setText("");
@@ -38,11 +42,26 @@ export function Composer({ topic, onSent }) {
     send();
   };
   return html`<form class="composer" onSubmit=${send}>
-    <label class="as">As <input value=${name} maxlength="100" onInput=${(event) => setName(event.target.value)}
-      aria-label="Your name" autocomplete="nickname" /></label>
-    <textarea ref=${box} rows=${Math.min(8, Math.max(2, text.split("\n").length))} value=${text} readonly=${sending} dir="auto"
-      aria-label="New message" placeholder="Write a message (Enter sends, Shift+Enter makes a new line)"
-      onInput=${(event) => setText(event.target.value)} onKeyDown=${keys}></textarea>
+    <label class="as"
+      >As
+      <input
+        value=${name}
+        maxlength="100"
+        onInput=${(event) => setName(event.target.value)}
+        aria-label="Your name"
+        autocomplete="nickname"
+    /></label>
+    <textarea
+      ref=${box}
+      rows=${Math.min(8, Math.max(2, text.split("\n").length))}
+      value=${text}
+      readonly=${sending}
+      dir="auto"
+      aria-label="New message"
+      placeholder="Write a message (Enter sends, Shift+Enter makes a new line)"
+      onInput=${(event) => setText(event.target.value)}
+      onKeyDown=${keys}
+    ></textarea>
     <button type="submit" class="primary" disabled=${sending || !text.trim()}>Send</button>
     <p class="error" role="alert">${error}</p>
   </form>`;

@@ -32,7 +32,9 @@ export class Conversation {
     const { message } = await get(`api/v1/messages/${encodeURIComponent(id)}`);
     if (message.topic_id !== this.topicId) return message.topic_id;
     this.following = false;
-    await this.read({ limit: PAGE, before_id: id }, ({ messages, has_more }) => this.replace([message, ...messages], !has_more, false));
+    await this.read({ limit: PAGE, before_id: id }, ({ messages, has_more }) =>
+      this.replace([message, ...messages], !has_more, false),
+    );
     await this.after();
     return null;
   }
@@ -67,6 +69,7 @@ export class Conversation {
 
   async readNow(parameters, take) {
     this.reading = [];
+    this.again = () => this.read(parameters, take);
     try {
       const page = await get("api/v1/messages", { topic_id: this.topicId, ...parameters });
       const arrived = this.reading;

@@ -9,8 +9,13 @@ export function Dialog({ title, onClose, children, wide }) {
     dialog.querySelector("[data-first]")?.focus();
     return () => dialog.close(); // gives the focus back
   }, []);
-  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-label=${title} onClose=${onClose}
-      onClick=${(event) => event.target === ref.current && ref.current.close()}>
+  return html`<dialog
+    ref=${ref}
+    class=${wide ? "wide" : ""}
+    aria-label=${title}
+    onClose=${onClose}
+    onClick=${(event) => event.target === ref.current && ref.current.close()}
+  >
     <h2>${title}</h2>
     ${children}
   </dialog>`;
@@ -33,7 +38,8 @@ export function Form({ fields, submit, label, onDone, onCancel }) {
   };
   return html`<form onSubmit=${send}>
     ${fields.map(
-      ({ name, label, first, ...more }) => html`<label>${label}<input name=${name} data-first=${first} autocomplete="off" ...${more} /></label>`,
+      ({ name, label, first, ...more }) =>
+        html`<label>${label}<input name=${name} data-first=${first} autocomplete="off" ...${more} /></label>`,
     )}
     <p class="error" role="alert">${error}</p>
     <div class="buttons">

@@ -28,12 +28,35 @@ export function Finder({ onClose }) {
     }
   };
   return html`<${Dialog} title="Jump to" onClose=${onClose}>
-    <input data-first class="find" role="combobox" autocomplete="off" aria-expanded="true" aria-controls="found" aria-autocomplete="list"
-      aria-activedescendant=${found[active] ? `found-${active}` : null} aria-label="A channel or topic" placeholder="A channel or topic"
-      value=${words} onInput=${(event) => (setWords(event.target.value), setAt(0))} onKeyDown=${keys} />
+    <input
+      data-first
+      class="find"
+      role="combobox"
+      autocomplete="off"
+      aria-expanded="true"
+      aria-controls="found"
+      aria-autocomplete="list"
+      aria-activedescendant=${found[active] ? `found-${active}` : null}
+      aria-label="A channel or topic"
+      placeholder="A channel or topic"
+      value=${words}
+      onInput=${(event) => (setWords(event.target.value), setAt(0))}
+      onKeyDown=${keys}
+    />
     <ul id="found" role="listbox" aria-label="Channels and topics">
-      ${found.map((one, index) => html`<li key=${one.key} id=${`found-${index}`} role="option" aria-selected=${index === active}
-        onClick=${() => choose(one)} dir="auto"><span class="muted">${one.kind}</span> ${one.name}</li>`)}
+      ${found.map(
+        (one, index) =>
+          html`<li
+            key=${one.key}
+            id=${`found-${index}`}
+            role="option"
+            aria-selected=${index === active}
+            onClick=${() => choose(one)}
+            dir="auto"
+          >
+            <span class="muted">${one.kind}</span> ${one.name}
+          </li>`,
+      )}
     </ul>
     ${!found.length && html`<p class="muted" role="status">Nothing is called so.</p>`}
   <//>`;
@@ -43,7 +66,12 @@ function matches(words) {
   const parts = words.toLowerCase().split(/\s+/).filter(Boolean);
   const all = [
     ...[...store.channels.values()].map(({ id, name }) => ({ key: id, kind: "Channel", name, place: { channel: id } })),
-    ...topicsOf().map(({ id, title, channel_name }) => ({ key: id, kind: "Topic", name: `${channel_name} / ${title}`, place: { topic: id } })),
+    ...topicsOf().map(({ id, title, channel_name }) => ({
+      key: id,
+      kind: "Topic",
+      name: `${channel_name} / ${title}`,
+      place: { topic: id },
+    })),
   ];
   return all.filter(({ name }) => parts.every((part) => name.toLowerCase().includes(part))).slice(0, SHOWN);
 }

@@ -18,7 +18,8 @@ async function signIn(secret) {
     await call("POST", "ui/session", { ...secret, base: BASE.pathname });
     location.replace(next());
   } catch (problem) {
-    error.textContent = problem.code === "INVALID_AUTH" && secret.token ? "This is not the hub's token." : problem.message;
+    error.textContent =
+      problem.code === "INVALID_AUTH" && secret.token ? "This is not the hub's token." : problem.message;
     token.select();
   }
 }

@@ -11,27 +11,40 @@ const path = ({ id }) => `api/v1/messages/${encodeURIComponent(id)}`;
 
 export function Message({ message, joined, target, onAct }) {
   const deleted = message.deleted_at !== null;
-  return html`<article id=${message.id} tabindex="-1" class=${[joined && "joined", target && "target"].filter(Boolean).join(" ")}
-      aria-label=${`Message of ${message.sender}`}>
+  return html`<article
+    id=${message.id}
+    tabindex="-1"
+    class=${[joined && "joined", target && "target"].filter(Boolean).join(" ")}
+    aria-label=${`Message of ${message.sender}`}
+  >
     <header>
       <b class="sender" dir="auto">${message.sender}</b>
-      <a class="muted" href=${href({ topic: message.topic_id }, message.id)} title="Link to this message"><${Time} ts=${message.created_at} /></a>
+      <a class="muted" href=${href({ topic: message.topic_id }, message.id)} title="Link to this message"
+        ><${Time} ts=${message.created_at}
+      /></a>
       ${!deleted && message.edited_at && html`<span class="muted" title=${`Version ${message.version}`}>edited</span>`}
-      ${!deleted && html`<span class="actions">
-        <button class="quiet" onClick=${() => onAct({ act: Edit, message })}>Edit</button>
-        <button class="quiet" onClick=${() => onAct({ act: Move, message })}>Move</button>
-        <button class="quiet" onClick=${() => onAct({ act: Delete, message })}>Delete</button>
-      </span>`}
+      ${
+        !deleted &&
+        html`<span class="actions">
+          <button class="quiet" onClick=${() => onAct({ act: Edit, message })}>Edit</button>
+          <button class="quiet" onClick=${() => onAct({ act: Move, message })}>Move</button>
+          <button class="quiet" onClick=${() => onAct({ act: Delete, message })}>Delete</button>
+        </span>`
+      }
     </header>
-    ${deleted
-      ? html`<p class="muted tombstone">Deleted by <span dir="auto">${message.deleted_by}</span></p>`
-      : html`<${Content} text=${message.content_raw} />`}
+    ${
+      deleted
+        ? html`<p class="muted tombstone">Deleted by <span dir="auto">${message.deleted_by}</span></p>`
+        : html`<${Content} text=${message.content_raw} />`
+    }
   </article>`;
 }
 
 // What is being done with a message. It is no part of the message's place, which may go away meanwhile.
 export function Acting({ doing, topic, onClose }) {
-  return doing && html`<${doing.act} key=${doing.message.id} message=${doing.message} topic=${topic} onClose=${onClose} />`;
+  return (
+    doing && html`<${doing.act} key=${doing.message.id} message=${doing.message} topic=${topic} onClose=${onClose} />`
+  );
 }
 
 // What somebody else has made of the message meanwhile, if the hub refused for that.
@@ -64,10 +77,23 @@ function Edit({ message, onClose }) {
   };
   return html`<${Dialog} title="Edit the message" onClose=${onClose} wide>
     <form onSubmit=${save}>
-      <textarea data-first aria-label="The message" value=${text} rows=${Math.min(16, Math.max(4, text.split("\n").length + 1))} dir="auto"
-        onInput=${(event) => setText(event.target.value)} onKeyDown=${keys}></textarea>
+      <textarea
+        data-first
+        aria-label="The message"
+        value=${text}
+        rows=${Math.min(16, Math.max(4, text.split("\n").length + 1))}
+        dir="auto"
+        onInput=${(event) => setText(event.target.value)}
+        onKeyDown=${keys}
+      ></textarea>
       <p class="error" role="alert">${error}</p>
-      ${theirs && html`<div class="theirs"><p class="muted">It now is, in version ${theirs.version}:</p><${Content} text=${theirs.content_raw} /></div>`}
+      ${
+        theirs &&
+        html`<div class="theirs">
+          <p class="muted">It now is, in version ${theirs.version}:</p>
+          <${Content} text=${theirs.content_raw} />
+        </div>`
+      }
       <div class="buttons">
         <button type="button" class="quiet" onClick=${onClose}>${theirs ? "Leave theirs" : "Cancel"}</button>
         <button type="submit" class="primary">${theirs ? "Save mine over it" : "Save"}</button>
@@ -105,7 +131,10 @@ function Move({ message, topic, onClose }) {
   const [version, setVersion] = useState(message.version);
   if (state.loading && !state.asked) {
     state.asked = true;
-    loadTopics({ channel_id: topic.channel_id, limit: 1000 }).then(() => setState({}), (problem) => (setState({}), setError(problem.message)));
+    loadTopics({ channel_id: topic.channel_id, limit: 1000 }).then(
+      () => setState({}),
+      (problem) => (setState({}), setError(problem.message)),
+    );
   }
   const others = topicsOf(topic.channel_id).filter(({ id }) => id !== message.topic_id);
   const run = async (event) => {
@@ -113,7 +142,10 @@ function Move({ message, topic, onClose }) {
     const { to, mode } = Object.fromEntries(new FormData(event.target));
     try {
       const { affected_count: count } = await call("PATCH", path(message), {
-        op: "move_topic", to_topic_id: to, mode, expected_version: version,
+        op: "move_topic",
+        to_topic_id: to,
+        mode,
+        expected_version: version,
       });
       setState({ done: `Moved ${plural(count, "message")}.`, to });
     } catch (problem) {
@@ -123,18 +155,31 @@ function Move({ message, topic, onClose }) {
     }
   };
   if (state.done) {
-    return html`<${Dialog} title="Move" onClose=${onClose}><p role="status">${state.done}</p>
-      <div class="buttons"><a href=${href({ topic: state.to }, message.id)} onClick=${onClose}>Go there</a>
-      <button onClick=${onClose} data-first>Close</button></div><//>`;
+    return html`<${Dialog} title="Move" onClose=${onClose}
+      ><p role="status">${state.done}</p>
+      <div class="buttons">
+        <a href=${href({ topic: state.to }, message.id)} onClick=${onClose}>Go there</a>
+        <button onClick=${onClose} data-first>Close</button>
+      </div><//
+    >`;
   }
   return html`<${Dialog} title="Move to another topic" onClose=${onClose}>
     <form onSubmit=${run}>
       ${!state.loading && !others.length && html`<p>There is no other topic in this channel yet.</p>`}
-      <div><label for="move-to">To</label><select id="move-to" name="to" required data-first>${others.map(({ id, title }) => html`<option key=${id} value=${id}>${title}</option>`)}</select></div>
-      <fieldset><legend>What</legend>
+      <div>
+        <label for="move-to">To</label
+        ><select id="move-to" name="to" required data-first>
+          ${others.map(({ id, title }) => html`<option key=${id} value=${id}>${title}</option>`)}
+        </select>
+      </div>
+      <fieldset>
+        <legend>What</legend>
         <label class="choice"><input type="radio" name="mode" value="one" defaultChecked /> this message</label>
         <label class="choice"><input type="radio" name="mode" value="later" /> this one and all later ones</label>
-        <label class="choice"><input type="radio" name="mode" value="all" /> all of “${store.topics.get(message.topic_id)?.title ?? "this topic"}”</label>
+        <label class="choice"
+          ><input type="radio" name="mode" value="all" /> all of
+          “${store.topics.get(message.topic_id)?.title ?? "this topic"}”</label
+        >
       </fieldset>
       <p class="error" role="alert">${error}</p>
       <div class="buttons">

@@ -28,18 +28,28 @@ export function Search({ q, channel = "", topic = "" }) {
     <header class="bar"><h1 id="title" dir="auto">Messages with “${q}”</h1></header>
     ${error && html`<${Failed} error=${error} again=${load} />`}
     ${loading && html`<p class="notice" role="status">Searching …</p>`}
-    ${messages?.length === 0 && html`<p class="notice" role="status">Nothing holds all of these words. “Quoted words” stay together.</p>`}
-    <ul class="results">${messages?.map((message) => html`<${Result} key=${message.id} message=${message} />`)}</ul>
+    ${messages?.length === 0 && html`<${Nothing} />`}
+    <ul class="results">
+      ${messages?.map((message) => html`<${Result} key=${message.id} message=${message} />`)}
+    </ul>
     ${more && html`<p class="buttons"><button onClick=${() => setLimit(Math.min(1000, limit * 2))}>More</button></p>`}
   </section>`;
+}
+
+function Nothing() {
+  return html`<p class="notice" role="status">Nothing holds all of these words. “Quoted words” stay together.</p>`;
 }
 
 function Result({ message }) {
   const topic = store.topics.get(message.topic_id);
   const channel = store.channels.get(message.channel_id);
   return html`<li>
-    <p><a href=${href({ topic: message.topic_id }, message.id)} dir="auto">${channel?.name} / ${topic?.title ?? message.topic_id}</a>
-      ${" "}<b dir="auto">${message.sender}</b> <span class="muted"><${Time} ts=${message.created_at} /></span></p>
+    <p>
+      <a href=${href({ topic: message.topic_id }, message.id)} dir="auto"
+        >${channel?.name} / ${topic?.title ?? message.topic_id}</a
+      >
+      ${" "}<b dir="auto">${message.sender}</b> <span class="muted"><${Time} ts=${message.created_at} /></span>
+    </p>
     <${Content} text=${message.content_raw} />
   </li>`;
 }

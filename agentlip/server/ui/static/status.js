@@ -35,7 +35,15 @@ export function Status() {
     <header class="bar"><h1 id="title">Hub</h1></header>
     ${error && html`<p class="error" role="alert">${error.message}. These are the figures of a while ago.</p>`}
     <${Rate} counts=${status.events_per_bucket} seconds=${status.bucket_seconds} />
-    <dl class="facts">${facts.map(([name, value]) => html`<div key=${name}><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    <dl class="facts">
+      ${facts.map(
+        ([name, value]) =>
+          html`<div key=${name}>
+            <dt>${name}</dt>
+            <dd>${value}</dd>
+          </div>`,
+      )}
+    </dl>
   </section>`;
 }
 
@@ -46,7 +54,9 @@ function Rate({ counts, seconds }) {
   const words = `${plural(total, "event")} in the last ${minutes} minutes, at most ${(most / seconds).toFixed(1)} a second`;
   return html`<figure class="rate">
     <svg viewBox="0 0 ${counts.length * 10} 100" preserveAspectRatio="none" role="img" aria-label=${words}>
-      ${counts.map((count, at) => html`<rect key=${at} x=${at * 10 + 1} width="8" y=${100 - (100 * count) / most} height=${(100 * count) / most} />`)}
+      ${counts
+        .map((count) => (100 * count) / most)
+        .map((height, at) => html`<rect key=${at} x=${at * 10 + 1} width="8" y=${100 - height} height=${height} />`)}
     </svg>
     <figcaption>${total ? words : `No events in the last ${minutes} minutes`}</figcaption>
   </figure>`;
@@ -58,7 +68,12 @@ export function size(bytes) {
 }
 
 function duration(seconds) {
-  const units = [["d", 86_400], ["h", 3_600], ["min", 60], ["s", 1]];
+  const units = [
+    ["d", 86_400],
+    ["h", 3_600],
+    ["min", 60],
+    ["s", 1],
+  ];
   const first = units.findIndex(([, length]) => seconds >= length);
   if (first < 0) return "a moment";
   return units

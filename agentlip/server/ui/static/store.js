@@ -1,6 +1,7 @@
 // What the page knows of channels and topics, kept in step by the events of the live link.
 import { get } from "./net.js";
 import { useEffect, useReducer } from "./html.js";
+import { here } from "./route.js";
 
 const DRAW_MS = 50; // with many events a second the page is drawn this often, not once for each
 
@@ -34,6 +35,21 @@ const listeners = new Set();
 export function onEvent(listener) {
   listeners.add(listener);
   return () => listeners.delete(listener);
+}
+
+// Called when so much was missed that what is on the page must be read again, in place.
+const readers = new Set();
+export function onMissed(reader) {
+  readers.add(reader);
+  return () => readers.delete(reader);
+}
+
+export function readAgain() {
+  const shown = here().topic;
+  for (const id of [...store.topics.keys()]) if (id !== shown) store.topics.delete(id);
+  void loadChannels().catch(() => {}); // the views tell of what fails
+  for (const reader of [...readers]) reader();
+  changed();
 }
 
 export async function loadChannels() {

@@ -9,8 +9,12 @@ export function Content({ text }) {
   const [whole, setWhole] = useState(text.length <= LONG);
   const shown = whole ? text : text.slice(0, LONG);
   return html`<div class="content" dir="auto">${blocks(shown)}</div>
-    ${!whole && html`<button class="quiet" onClick=${() => setWhole(true)}>
-      Show all ${text.length.toLocaleString("en")} characters</button>`}`;
+    ${
+      !whole &&
+      html`<button class="quiet" onClick=${() => setWhole(true)}>
+        Show all ${text.length.toLocaleString("en")} characters
+      </button>`
+    }`;
 }
 
 function blocks(text) {
@@ -69,7 +73,11 @@ export function Link({ url, children }) {
 export function Time({ ts, long = false }) {
   const date = new Date(ts);
   const today = date.toDateString() === new Date().toDateString();
-  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: long ? "2-digit" : undefined });
+  const time = date.toLocaleTimeString([], {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: long ? "2-digit" : undefined,
+  });
   const day = today && !long ? "" : `${date.toLocaleDateString([], { month: "short", day: "numeric" })} `;
   return html`<time datetime=${ts} title=${date.toLocaleString()}>${day}${time}</time>`;
 }

@@ -7,7 +7,7 @@ import { Failed, quoted } from "./channel.js";
 import { markRead } from "./keep.js";
 import { Acting, Message } from "./message.js";
 import { go, href } from "./route.js";
-import { changed, channelOf, loadTopic, onEvent, store } from "./store.js";
+import { changed, channelOf, loadTopic, onEvent, onMissed, store } from "./store.js";
 import { Link, plural } from "./text.js";
 
 const NEAR = 600; // pixels from an edge at which the next page is read
@@ -17,14 +17,19 @@ export function Topic({ id, hash }) {
   const topic = store.topics.get(id);
   const [error, setError] = useState(null);
   const load = () => loadTopic(id).then(() => setError(null), setError);
-  useEffect(() => void load(), [id]);
+  useEffect(() => {
+    void load();
+    return onMissed(load);
+  }, [id]);
   if (error) return html`<${Failed} error=${error} again=${load} />`;
   if (!topic) return html`<p class="notice">Loading …</p>`;
   const channel = channelOf(topic);
   return html`<section class="topic" aria-labelledby="title">
     <header class="bar">
       <div>
-        <p class="muted"><a href=${href({ channel: topic.channel_id })} dir="auto">${channel?.name ?? topic.channel_name}</a></p>
+        <p class="muted">
+          <a href=${href({ channel: topic.channel_id })} dir="auto">${channel?.name ?? topic.channel_name}</a>
+        </p>
         <h1 id="title" dir="auto">${topic.title}</h1>
       </div>
       <span class="muted">${plural(topic.message_count, "message")}</span>
@@ -45,6 +50,7 @@ function Messages({ topic, hash }) {
   const target = /^msg_[\w-]+$/.test(hash) ? hash : null;
 
   useEffect(() => onEvent((event) => conversation.apply(event)), []);
+  useEffect(() => onMissed(() => conversation.refill()), []);
   useEffect(() => void open(conversation, target, anchor), [target]);
   useSeen(topic, conversation);
 
@@ -81,25 +87,47 @@ function Messages({ topic, hash }) {
 
   const scrolled = () => {
     const box = list.current;
+    const { following } = conversation;
     conversation.following = conversation.atEnd && below(box) < AT_END;
     if (box.scrollTop < NEAR) conversation.older();
     if (below(box) < NEAR) conversation.after();
-    if (conversation.following) changed();
+    if (conversation.following !== following) changed();
   };
 
   const { messages, newer, atEnd, following } = conversation;
   return html`<div class="conversation">
     <div class="log" ref=${list} role="log" aria-label="Messages" tabindex="0" onScroll=${scrolled}>
       ${conversation.loaded && conversation.atStart && html`<p class="muted edge">The beginning of “${topic.title}”.</p>`}
-      ${conversation.loaded && !messages.length && html`<p class="edge">No messages yet. Write one below, or on the command line:
-        <code>agentlip msg send ${quoted(`${channelOf(topic)?.name ?? topic.channel_name}/${topic.title}`)} "Hello"</code></p>`}
-      ${messages.map((message, at) => html`<${Message} key=${message.id} message=${message}
-        target=${message.id === target} joined=${isJoined(messages[at - 1], message)} onAct=${setDoing} />`)}
+      ${
+        conversation.loaded &&
+        !messages.length &&
+        html`<p class="edge">
+          No messages yet. Write one below, or on the command line:
+          <code
+            >agentlip msg send ${quoted(`${channelOf(topic)?.name ?? topic.channel_name}/${topic.title}`)} "Hello"</code
+          >
+        </p>`
+      }
+      ${messages.map(
+        (message, at) =>
+          html`<${Message}
+            key=${message.id}
+            message=${message}
+            target=${message.id === target}
+            joined=${isJoined(messages[at - 1], message)}
+            onAct=${setDoing}
+          />`,
+      )}
       ${!conversation.loaded && !conversation.error && html`<p class="muted edge">Loading …</p>`}
     </div>
-    ${conversation.error && html`<${Failed} error=${conversation.error} again=${() => open(conversation, target, anchor)} />`}
-    ${conversation.loaded && !(atEnd && following) && html`<button class="jump" onClick=${() => latest(conversation, topic)}>
-      ${newer ? `${plural(newer, "new message")} ↓` : "To the latest ↓"}</button>`}
+    ${conversation.error && html`<${Failed} error=${conversation.error} again=${() => again(conversation, target, anchor)} />`}
+    ${
+      conversation.loaded &&
+      !(atEnd && following) &&
+      html`<button class="jump" onClick=${() => latest(conversation, topic)}>
+        ${newer ? `${plural(newer, "new message")} ↓` : "To the latest ↓"}
+      </button>`
+    }
     <${Acting} doing=${doing} topic=${topic} onClose=${() => setDoing(null)} />
     <${Composer} topic=${topic} onSent=${() => conversation.atEnd || latest(conversation, topic)} />
   </div>`;
@@ -124,6 +152,11 @@ async function open(conversation, target, anchor) {
   return conversation.loaded ? undefined : conversation.latest();
 }
 
+// Read what could not be read: the first page, or the next one in the direction of the reader.
+function again(conversation, target, anchor) {
+  return conversation.loaded ? conversation.again() : open(conversation, target, anchor);
+}
+
 function latest(conversation, topic) {
   if (location.hash) go({ topic: topic.id }, "", { replace: true });
   return conversation.latest();
@@ -133,7 +166,8 @@ function latest(conversation, topic) {
 function useSeen(topic, conversation) {
   useEffect(() => {
     const look = () => {
-      if (document.visibilityState === "visible" && conversation.loaded && conversation.atEnd && conversation.following) markRead(topic);
+      if (document.visibilityState === "visible" && conversation.loaded && conversation.atEnd && conversation.following)
+        markRead(topic);
     };
     look();
     document.addEventListener("visibilitychange", look);
@@ -152,25 +186,35 @@ function firstSeen(box) {
 
 // Messages of one sender within five minutes stand together under one name.
 const isJoined = (before, message) =>
-  before !== undefined && before.sender === message.sender && Date.parse(message.created_at) - Date.parse(before.created_at) < 300_000;
+  before !== undefined &&
+  before.sender === message.sender &&
+  Date.parse(message.created_at) - Date.parse(before.created_at) < 300_000;
 
 function Attachments({ topic }) {
   const [found, setFound] = useState(null);
   useEffect(() => {
-    const load = () => get(`api/v1/topics/${encodeURIComponent(topic.id)}/attachments`).then(({ attachments }) => {
-      setFound((known) => merge(attachments, known ?? []));
-    }, () => setFound((known) => known ?? []));
+    const load = () =>
+      get(`api/v1/topics/${encodeURIComponent(topic.id)}/attachments`).then(
+        ({ attachments }) => {
+          setFound((known) => merge(attachments, known ?? []));
+        },
+        () => setFound((known) => known ?? []),
+      );
     load();
-    return onEvent(({ name, data }) => {
+    const add = ({ name, data }) => {
       if (name === "topic.attachment_added" && data.attachment.topic_id === topic.id) {
         setFound((known) => merge([data.attachment], known ?? []));
       }
-    });
+    };
+    const ends = [onEvent(add), onMissed(load)];
+    return () => ends.forEach((end) => end());
   }, []);
   if (!found?.length) return null;
   return html`<aside class="attachments" aria-label="Attachments">
     <h2>Attachments</h2>
-    <ul>${found.slice(0, 200).map((each) => html`<li key=${each.id}><${Attachment} attachment=${each} /></li>`)}</ul>
+    <ul>
+      ${found.slice(0, 200).map((each) => html`<li key=${each.id}><${Attachment} attachment=${each} /></li>`)}
+    </ul>
   </aside>`;
 }
 
@@ -183,7 +227,9 @@ function Attachment({ attachment }) {
   const { kind, key, value_json: value } = attachment;
   const url = typeof value.url === "string" ? value.url : null;
   return html`${url && html`<${Link} url=${url}>${typeof value.title === "string" ? value.title : url}<//>`}
-    <p class="muted" dir="auto">${kind}${key && ` · ${key}`}
-      ${attachment.source_message_id && html` · <a href=${href({ topic: attachment.topic_id }, attachment.source_message_id)}>message</a>`}</p>
+    <p class="muted" dir="auto">
+      ${kind}${key && ` · ${key}`}
+      ${attachment.source_message_id && html` · <a href=${href({ topic: attachment.topic_id }, attachment.source_message_id)}>message</a>`}
+    </p>
     ${!url && html`<pre tabindex="0"><code>${JSON.stringify(value, null, 1)}</code></pre>`}`;
 }
