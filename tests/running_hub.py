@@ -80,7 +80,7 @@ class Hub:
     def _healthy(self) -> bool:
         try:
             return requests.get(f"{self.url}/health", timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def stop(self, how: int = signal.SIGTERM, timeout: float = 20) -> int:

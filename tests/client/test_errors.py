@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -158,6 +159,14 @@ def test_no_tls_there() -> None:
     assert type(caught.value) is HubUnreachable  # the change was never sent
 
 
+def waits_unread(port: int) -> bool:
+    """Whether bytes have come to the port that its process has not read."""
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(
+        each[1].endswith(f":{port:04X}") and each[3] == "01" and not each[4].endswith(":00000000") for each in sockets
+    )
+
+
 def test_a_hub_that_is_killed_and_comes_back(start_hub: Callable[..., Hub]) -> None:
     """First with no call under way, then with one: a stopped worker has it in hand."""
     hub = start_hub()
@@ -174,7 +183,7 @@ def test_a_hub_that_is_killed_and_comes_back(start_hub: Callable[..., Hub]) -> N
             os.kill(worker, signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
             waiting = pool.submit(POST, client)
-            eventually(lambda: not client._http._idle, 5, "the request")
+            eventually(lambda: waits_unread(hub.port), 5, "the request")
             hub.stop(signal.SIGKILL)
             assert type(waiting.exception(10)) is OutcomeUnknown
     hub.start()

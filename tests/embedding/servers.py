@@ -72,7 +72,7 @@ class Host:
         assert self.process.poll() is None, self.log()
         try:
             return requests.get(self.url, timeout=5).text == "the host's page"
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def log(self) -> str:

@@ -74,7 +74,7 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         assert process.poll() is None, log.read_text()
         try:
             return requests.get(f"{url}/hub/health", timeout=5).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     try:

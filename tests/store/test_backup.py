@@ -136,7 +136,7 @@ def test_the_copy_opens_as_a_store(store: Store, topic: Topic, large: Path, targ
 def test_a_database_nobody_has_open_is_copied_too(store: Store, large: Path, target: Path) -> None:
     head = store.latest()
     store.close()
-    eventually(lambda: not large.with_name(large.name + "-wal").exists(), 5, "the end of the WAL")
+    eventually(lambda: not large.with_name(large.name + "-wal").exists(), 30, "the end of the WAL")
     assert back_up(large, target).head == head
 
 

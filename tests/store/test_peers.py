@@ -169,6 +169,12 @@ def test_nobody_wakes_himself(kind: str, make: Make) -> None:
     assert (alone.wakes(), other.wakes()) == (1, 0)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether all threads of the process have stopped, which they do a moment after the signal."""
+    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
 @both
 def test_any_datagram_wakes_and_many_are_one(
     kind: str, folder: Path, make: Make, monkeypatch: pytest.MonkeyPatch
@@ -180,6 +186,7 @@ def test_any_datagram_wakes_and_many_are_one(
         sender.sendto(b"", name)
         process.woken()
         os.kill(process.pid, signal.SIGSTOP)
+        eventually(lambda: is_stopped(process.pid), 5, "the stop")
         sender.sendto(b"x" * 10_000, name)
         sender.sendto(b"", name)
         sender.sendto(b"shutdown", name)
