@@ -23,7 +23,7 @@ export function Home() {
 export function Channel({ id }) {
   const channel = store.channels.get(id);
   const [making, setMaking] = useState(false);
-  if (!channel) return html`<p class="notice">There is no channel of this id.</p>`;
+  if (!channel) return html`<h1>There is no channel of this id</h1>`;
   return html`<section aria-labelledby="title">
     <header class="bar">
       <div>

@@ -21,7 +21,12 @@ export function Topic({ id, hash }) {
     void load();
     return onMissed(load);
   }, [id]);
-  if (error) return html`<${Failed} error=${error} again=${load} />`;
+  if (error) {
+    return html`<section class="missing" aria-labelledby="title">
+      <h1 id="title">A topic</h1>
+      <${Failed} error=${error} again=${load} />
+    </section>`;
+  }
   if (!topic) return html`<p class="notice">Loading …</p>`;
   const channel = channelOf(topic);
   return html`<section class="topic" aria-labelledby="title">
