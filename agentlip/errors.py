@@ -51,6 +51,17 @@ class InvalidInput(AgentlipError):
     message = "Invalid input"
 
 
+class AlreadyExists(InvalidInput):
+    """`details` holds `reason`, which is `ALREADY_EXISTS`, and `id`: of the row that has the name or title."""
+
+    def __init__(self, message: str, existing_id: str) -> None:
+        super().__init__(message, reason="ALREADY_EXISTS", id=existing_id)
+
+    @property
+    def existing_id(self) -> str:
+        return str(self.details["id"])
+
+
 class UnsupportedMediaType(InvalidInput):
     status = 415
     message = "Content-Type must be application/json"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import errors
-from ..errors import AgentlipError, MethodNotAllowed
+from ..errors import AgentlipError, AlreadyExists, InvalidInput, MethodNotAllowed
 
 
 class HubUnreachable(AgentlipError):
@@ -48,7 +48,8 @@ def _classes(base: type[AgentlipError]) -> Iterator[type[AgentlipError]]:
             yield from _classes(derived)
 
 
-_BY_STATUS = {(each.code, each.status): each for each in _classes(AgentlipError)}
+# AlreadyExists is told by its reason alone.
+_BY_STATUS = {(each.code, each.status): each for each in _classes(AgentlipError) if each is not AlreadyExists}
 _BY_CODE = {each.code: each for each in reversed(list(_classes(AgentlipError)))}
 
 
@@ -56,10 +57,13 @@ def error_of(status: int, answer: Mapping[str, Any], headers: Mapping[str, str])
     """The error that a hub's answer tells of, as an instance of its class in `agentlip.errors`."""
     code = str(answer.get("code"))
     kind = _BY_STATUS.get((code, status)) or _BY_CODE.get(code, AgentlipError)
+    given = answer.get("details")
+    details = given if isinstance(given, dict) else {}
+    if kind is InvalidInput and details.get("reason") == "ALREADY_EXISTS" and isinstance(details.get("id"), str):
+        kind = AlreadyExists
     error = kind.__new__(kind)
     AgentlipError.__init__(error, str(answer.get("error") or f"The hub answered {status}"))
-    details = answer.get("details")
-    error.details = details if isinstance(details, dict) else {}
+    error.details = details
     error.code, error.status = code, status
     if isinstance(error, MethodNotAllowed):
         error.allowed = headers.get("Allow", "")

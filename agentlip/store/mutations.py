@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from ..errors import CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
+from ..errors import AlreadyExists, CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
 from ..model import Attachment, Channel, Entity, Message, Scope, Topic
 from . import queries
 from .urls import find_urls
@@ -24,8 +24,9 @@ MAX_VALUE_CHARS = 16_384
 
 
 def create_channel(transaction: Transaction, name: str, description: str | None) -> tuple[Channel, int]:
-    if transaction.execute("SELECT 1 FROM channels WHERE name = ?", (name,)).fetchall():
-        raise InvalidInput("A channel of this name exists")
+    same = transaction.execute("SELECT id FROM channels WHERE name = ?", (name,)).fetchall()
+    if same:
+        raise AlreadyExists("A channel of this name exists", same[0][0])
     channel = Channel(transaction.new_id("ch_"), name, description, transaction.now)
     transaction.execute(
         "INSERT INTO channels (id, name, description, created_at) VALUES (?, ?, ?, ?)",
@@ -65,8 +66,11 @@ def rename_topic(transaction: Transaction, topic_id: str, title: str) -> tuple[T
 
 
 def _refuse_same_title(transaction: Transaction, channel_id: str, title: str) -> None:
-    if transaction.execute("SELECT 1 FROM topics WHERE channel_id = ? AND title = ?", (channel_id, title)).fetchall():
-        raise InvalidInput("A topic of this title exists in the channel")
+    same = transaction.execute(
+        "SELECT id FROM topics WHERE channel_id = ? AND title = ?", (channel_id, title)
+    ).fetchall()
+    if same:
+        raise AlreadyExists("A topic of this title exists in the channel", same[0][0])
 
 
 def post_message(

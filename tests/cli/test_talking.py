@@ -60,7 +60,8 @@ def rows(text: str) -> list[list[str]]:
 def test_channels_are_created_and_listed(hub: WorkingFolder) -> None:
     identifier = done(hub, "channel", "create", "zoo", "--description", "Animals")
     assert [identifier, "zoo", "Animals"] in rows(done(hub, "channel", "list"))
-    assert refused(hub, 1, "channel", "create", "zoo") == "A channel of this name exists"
+    exists = f"A channel of this name exists (reason ALREADY_EXISTS, id {identifier})"
+    assert refused(hub, 1, "channel", "create", "zoo") == exists
     assert "name" in refused(hub, 1, "channel", "create", " ")
 
 

@@ -35,6 +35,7 @@ class Room:
         self.client = HubClient(hub.url, TOKEN)
         self.channel, self.topic = hub.make_topic("one")
         _, self.elsewhere = hub.make_topic("two")
+        self.second = self.client.create_topic(self.channel, "second").topic.id
         self.message = hub.post(self.topic)["message"]["id"]
 
 
@@ -45,7 +46,10 @@ def room(hub: Hub) -> Room:
 
 REFUSALS: dict[str, tuple[Callable[[Room], Any], type[errors.AgentlipError]]] = {
     "empty name": (lambda room: room.client.create_channel(""), errors.InvalidInput),
-    "duplicate name": (lambda room: room.client.create_channel("one"), errors.InvalidInput),
+    "duplicate name": (lambda room: room.client.create_channel("one"), errors.AlreadyExists),
+    "duplicate title": (lambda room: room.client.create_topic(room.channel, "hello"), errors.AlreadyExists),
+    "taken title": (lambda room: room.client.rename_topic(room.second, "hello"), errors.AlreadyExists),
+    "blank name": (lambda room: room.client.create_channel(" "), errors.InvalidInput),
     "no filter": (lambda room: room.client.messages(), errors.InvalidInput),
     "NUL": (lambda room: room.client.create_topic(room.channel, "a\0b"), errors.InvalidInput),
     "surrogate": (lambda room: room.client.post_message(room.topic, "me", "\ud800"), errors.InvalidInput),
@@ -76,6 +80,17 @@ def test_a_conflict_tells_the_versions(room: Room) -> None:
     assert caught.value.details == {"current": 1, "expected": 7}
 
 
+def test_what_exists_is_named(room: Room) -> None:
+    for call, existing in (
+        ("duplicate name", room.channel),
+        ("duplicate title", room.topic),
+        ("taken title", room.topic),
+    ):
+        with pytest.raises(errors.AlreadyExists) as caught:
+            REFUSALS[call][0](room)
+        assert caught.value.existing_id == existing
+
+
 def test_tokens(hub: Hub) -> None:
     for token, kind in ((None, errors.MissingAuth), ("wrong", errors.InvalidAuth)):
         for call in (GET, POST):
@@ -95,7 +110,8 @@ def test_a_hub_with_limits(start_hub: Callable[..., Hub]) -> None:
 @pytest.mark.parametrize("kind", [*_classes(errors.AgentlipError)], ids=lambda kind: kind.__name__)
 def test_every_error_of_a_hub_has_its_class(kind: type[errors.AgentlipError]) -> None:
     wanted = errors.InternalError if kind is errors.AgentlipError else kind
-    body = {"error": "so", "code": kind.code, "details": {"reason": "r", "retry_after": 3}}
+    reason = "ALREADY_EXISTS" if kind is errors.AlreadyExists else "r"
+    body = {"error": "so", "code": kind.code, "details": {"reason": reason, "retry_after": 3, "id": "x"}}
     made = error_of(kind.status, body, {"Allow": "GET"})
     assert type(made) is wanted
     assert (str(made), made.code, made.status, made.details) == ("so", kind.code, kind.status, body["details"])
@@ -107,6 +123,8 @@ def test_an_error_of_a_later_version() -> None:
     assert type(made) is errors.AgentlipError
     assert (made.code, made.status, made.details, str(made)) == ("TEAPOT", 418, {}, "The hub answered 418")
     assert type(error_of(422, {"code": "INVALID_INPUT"}, {})) is errors.InvalidInput
+    nameless = {"code": "INVALID_INPUT", "details": {"reason": "ALREADY_EXISTS"}}
+    assert type(error_of(400, nameless, {})) is errors.InvalidInput
 
 
 STRANGERS = {

@@ -49,9 +49,10 @@ def test_a_channel_needs_no_description(hub: Hub, extra: dict[str, Any]) -> None
 
 def test_a_duplicate_name_is_refused_and_changes_nothing(hub: Hub) -> None:
     name = unique("private-name")
-    create(hub, name=name)
+    made = create(hub, name=name).json()["channel"]["id"]
     before = head(hub)
     body = check_error(create(hub, name=name), 400, "INVALID_INPUT")
+    assert body["details"] == {"reason": "ALREADY_EXISTS", "id": made}
     assert name not in str(body)
     assert head(hub) == before
 

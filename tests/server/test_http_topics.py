@@ -63,9 +63,10 @@ def test_a_channel_id_that_is_no_string_is_refused(hub: Hub, channel_id: Any) ->
 
 def test_a_duplicate_title_in_a_channel_is_refused(hub: Hub) -> None:
     channel_id, title = new_channel(hub), unique("private-title")
-    create(hub, channel_id=channel_id, title=title)
+    made = create(hub, channel_id=channel_id, title=title).json()["topic"]["id"]
     before = head(hub)
     body = check_error(create(hub, channel_id=channel_id, title=title), 400, "INVALID_INPUT")
+    assert body["details"] == {"reason": "ALREADY_EXISTS", "id": made}
     assert title not in str(body)
     assert head(hub) == before
 

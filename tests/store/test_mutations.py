@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentlip.errors import CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
+from agentlip.errors import AlreadyExists, CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
 from agentlip.model import Channel, Event, Message, Scope, Topic
 from agentlip.store import mutations, queries
 from agentlip.store.store import Store
@@ -53,7 +53,7 @@ def test_create_channel(store: Store, description: str | None) -> None:
 
 
 def test_a_channel_name_is_taken_once(store: Store, channel: Channel) -> None:
-    refused(store, InvalidInput, mutations.create_channel, channel.name, None)
+    refused(store, AlreadyExists, mutations.create_channel, channel.name, None)
     assert store.write(mutations.create_channel, channel.name.upper(), None)
 
 
@@ -68,7 +68,7 @@ def test_create_topic(store: Store, channel: Channel) -> None:
 
 def test_a_topic_needs_its_channel_and_a_title_of_its_own(store: Store, channel: Channel, topic: Topic) -> None:
     refused(store, NotFound, mutations.create_topic, "ch_none", "x")
-    refused(store, InvalidInput, mutations.create_topic, channel.id, topic.title)
+    refused(store, AlreadyExists, mutations.create_topic, channel.id, topic.title)
     elsewhere, _ = store.write(mutations.create_channel, "elsewhere", None)
     assert store.write(mutations.create_topic, elsewhere.id, topic.title)
 
@@ -84,7 +84,7 @@ def test_rename_topic(store: Store, topic: Topic) -> None:
 
 
 def test_a_topic_can_not_take_the_title_of_another(store: Store, topic: Topic, other_topic: Topic) -> None:
-    refused(store, InvalidInput, mutations.rename_topic, topic.id, other_topic.title)
+    refused(store, AlreadyExists, mutations.rename_topic, topic.id, other_topic.title)
     refused(store, NotFound, mutations.rename_topic, "topic_none", "x")
     assert store.write(mutations.rename_topic, topic.id, topic.title)
 
