@@ -116,18 +116,23 @@ def hub_process(folder: Path) -> int | None:
 
 def users(folder: Path) -> set[int]:
     """The processes that have the lock file open: the hub and its workers. Empty where the system does not tell."""
+    return processes_with(folder / LOCK_FILE)
+
+
+def processes_with(path: Path) -> set[int]:
+    """The processes that have the file open, where the system tells."""
     try:
-        lock = (folder / LOCK_FILE).stat()
+        wanted = path.stat()
     except OSError:
         return set()
-    return {int(entry.name) for entry in _PROCESSES.glob("[0-9]*") if _has_open(entry / "fd", lock)}
+    return {int(entry.name) for entry in _PROCESSES.glob("[0-9]*") if _has_open(entry / "fd", path.name, wanted)}
 
 
-def _has_open(descriptors: Path, wanted: os.stat_result) -> bool:
+def _has_open(descriptors: Path, name: str, wanted: os.stat_result) -> bool:
     with suppress(OSError):  # a process of somebody else, or one that has just ended
         for descriptor in os.scandir(descriptors):
             # The name first: to look at the file itself may hang on a network drive.
-            if os.readlink(descriptor).endswith(LOCK_FILE.name) and os.path.samestat(os.stat(descriptor), wanted):
+            if os.readlink(descriptor).endswith(name) and os.path.samestat(os.stat(descriptor), wanted):
                 return True
     return False
 

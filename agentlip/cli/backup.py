@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -28,27 +30,28 @@ def backup(context: Context, file: Path, force: bool) -> None:
     log and the last event in it. Keep it as secret as the workspace: it holds every message, but no token.
     """
     source = context.database
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-    with _progress() as progress:
-        task = progress.add_task(str(file), total=None)
-        made = back_up(
-            source,
-            file,
-            replace=force,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
-        )
+    end_on_signals()
+    with progress_of(file) as on_progress:
+        made = back_up(source, file, replace=force, on_progress=on_progress)
     shown = {"path": str(made.path.absolute()), "size": made.size, "db_id": made.db_id, "head": made.head}
     (json_value if context.as_json else record)(shown)
 
 
-def _progress() -> Progress:
-    """A bar on standard error, if that is a terminal."""
+@contextmanager
+def progress_of(file: Path) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, if that is a terminal; gives what is told the pages done, and all of them."""
     console = Console(stderr=True)
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn()
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(str(file), total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def end_on_signals() -> None:
+    """Leave nothing behind when a scheduler stops the copy, as Ctrl-C does not."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
 
 
 def _end(number: int, _frame: object) -> None:
-    """Leave nothing behind when a scheduler stops the copy, as Ctrl-C does not."""
     sys.exit(128 + number)

@@ -23,6 +23,7 @@ COMMANDS = {
     "ui": "ui",
     "doctor": "doctor",
     "backup": "backup",
+    "restore": "restore",
     "token": "token",
     "channel": "channel",
     "topic": "topic",

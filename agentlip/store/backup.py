@@ -25,7 +25,7 @@ from . import log, schema
 _BUSY_SECONDS = 5.0
 _STEP_PAGES = 256
 # Files that tell of a program that has a database open, or was killed while it had.
-_COMPANIONS = ("-wal", "-shm", "-journal")
+COMPANIONS = ("-wal", "-shm", "-journal")
 
 
 class Backup(NamedTuple):
@@ -59,12 +59,12 @@ def back_up(
     """
     _check_target(source, target, replace)
     try:
-        with _temporary(target) as temporary:
+        with temporary_beside(target) as temporary:
             made = _copy(source, temporary, on_progress)
             _check_copy(temporary, made)
-            _sync(temporary)
+            sync(temporary)
             _give_name(temporary, target, replace)
-            _sync(target.absolute().parent)
+            sync(target.absolute().parent)
         return made._replace(path=target, size=target.stat().st_size)
     except sqlite3.Error as error:
         raise StorageError(f"can not copy {source} to {target}: {error}") from None
@@ -81,21 +81,21 @@ def _check_target(source: Path, target: Path, replace: bool) -> None:
         raise StorageError(f"{target} is the database itself; name another file")
     if os.path.lexists(target) and not replace:
         raise StorageError(f"{target} exists; use --force to replace it")
-    for companion in _COMPANIONS:
+    for companion in COMPANIONS:
         # SQLite would apply a stranger's WAL or journal to the copy.
         if os.path.lexists(f"{target}{companion}"):
             raise StorageError(f"{target}{companion} exists, so {target} may be in use; name another file")
 
 
 @contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
+def temporary_beside(target: Path) -> Iterator[Path]:
     """An empty file beside the target that is gone in the end, with everything SQLite made for it."""
     path = target.with_name(f".{target.name[:200]}.{secrets.token_hex(8)}")
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield path
     finally:
-        for suffix in ("", *_COMPANIONS):
+        for suffix in ("", *COMPANIONS):
             with suppress(FileNotFoundError):
                 os.unlink(f"{path}{suffix}")
 
@@ -144,7 +144,8 @@ def _check_copy(temporary: Path, made: Backup) -> None:
             raise StorageError("the copy is not what the database was; nothing was kept")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have the file, or the names in the folder, on the disk."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
