@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -72,13 +73,22 @@ def cede() -> None:
 
 
 class Wakeup(Protocol):
-    """A doorbell for one waiter. Rings that come while nobody waits are kept as one."""
+    """A doorbell for one waiter. Rings that come while nobody waits are kept as one, and end one wait: the next."""
 
-    def set(self) -> None:
-        """Ring; from any thread or greenlet, also from native threads; never blocks."""
+    def set(self) -> bool:
+        """Ring; from any thread or greenlet, also from native threads; never blocks and never raises.
+
+        False when nobody can wait here any more: the thread it belongs to has ended.
+        """
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most `timeout` seconds; True when it rang. Only the owner may wait."""
+        """Wait until it rings: True, at once when it has rung since the last True. False after `timeout` seconds.
+
+        Only the owner may wait.
+        """
+
+    def belongs_here(self) -> bool:
+        """Whether the calling thread may wait."""
 
 
 class Reply(Protocol):
@@ -108,7 +118,7 @@ def deliver(replies: Sequence[Reply]) -> None:
             assert isinstance(reply, _ThreadReply)
             reply.lock.release()
     for group in loops.values():
-        _call_in_loop(group[0].hub, _switch_all, group)
+        _call_in_loop(group[0].hub, _switch_all, group)  # a caller whose thread has ended waits no more
 
 
 class Offload:
@@ -230,13 +240,18 @@ class _ThreadWakeup:
     def __init__(self) -> None:
         self._event = threading.Event()
 
-    def set(self) -> None:
+    def set(self) -> bool:
         self._event.set()
+        return True
 
     def wait(self, timeout: float) -> bool:
         rang = self._event.wait(timeout)
-        self._event.clear()
+        if rang:  # else a ring may have come since, and is for the next wait
+            self._event.clear()
         return rang
+
+    def belongs_here(self) -> bool:
+        return True
 
 
 class _GeventReply:
@@ -262,17 +277,39 @@ class _GeventReply:
             watcher.close()
 
 
-def _call_in_loop(hub: Any, function: Callable[..., None], *args: Any) -> None:
-    """Have the event loop call the function soon; from another thread that takes two system calls more."""
-    if hub.thread_ident == _native_ident():
-        hub.loop.run_callback(function, *args)
-    else:
-        hub.loop.run_callback_threadsafe(function, *args)
+def _call_in_loop(hub: Any, function: Callable[..., None], *args: Any) -> bool:
+    """Have the event loop call the function soon; from another thread that takes two system calls more.
+
+    False when the loop is gone: it ends with its thread, at any time.
+    """
+    try:
+        if hub.thread_ident == _native_ident():
+            hub.loop.run_callback(function, *args)
+        else:
+            hub.loop.run_callback_threadsafe(function, *args)
+    except (AttributeError, ValueError):  # no loop any more; a destroyed one
+        return False
+    return True
 
 
 def _switch_all(replies: list[_GeventReply]) -> None:
     for reply in replies:
         reply.waiter.switch(None)
+
+
+class _Life:
+    """Lives as long as its thread."""
+
+
+_lives = native_local()
+
+
+def _life_of_thread() -> weakref.ref[_Life]:
+    """Dead once the calling thread has ended: an event loop that was never destroyed looks alive even then."""
+    life = getattr(_lives, "life", None)
+    if life is None:
+        life = _lives.life = _Life()
+    return weakref.ref(life)
 
 
 class _GeventWakeup:
@@ -283,18 +320,22 @@ class _GeventWakeup:
 
         self._new_waiter = Waiter
         self._hub: Any = get_hub()
+        self._life = _life_of_thread()
         self._waiter: Any = None
         self._rang = False
         self._timeout = -1.0
         self._timer: Any = None  # made once and used again: making one costs more than all the rest
 
-    def set(self) -> None:
-        if not self._rang:
-            self._rang = True
-            _call_in_loop(self._hub, self._fire)
+    def set(self) -> bool:
+        if self._life() is None:
+            return False
+        if self._rang:
+            return True
+        self._rang = True
+        return _call_in_loop(self._hub, self._fire)
 
     def _fire(self) -> None:
-        if self._waiter is not None:
+        if self._rang and self._waiter is not None:  # else the ring has ended an earlier wait
             self._waiter.switch(None)
 
     def wait(self, timeout: float) -> bool:
@@ -308,5 +349,10 @@ class _GeventWakeup:
             finally:
                 self._waiter = None
                 self._timer.stop()
-        rang, self._rang = self._rang, False
-        return rang
+        if not self._rang:  # written only when it was read as set: a ring may come in between
+            return False
+        self._rang = False
+        return True
+
+    def belongs_here(self) -> bool:
+        return self._life() is not None and bool(self._hub.thread_ident == _native_ident())

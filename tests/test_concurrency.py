@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
+
+from agentlip import concurrency
 
 KINDS = {"threads": "", "gevent": "from gevent import monkey; monkey.patch_all()"}
 
@@ -64,3 +67,106 @@ def test_offloaded_calls_give_their_result_or_raise_and_hold_up_nobody(run) -> N
         offload.stop()
     """)
     assert printed.split() == ["result", "['other']", "raised", "again"]
+
+
+def test_a_ring_that_ended_one_wait_does_not_end_the_next(run) -> None:  # type: ignore[no-untyped-def]
+    printed = run("""
+        wakeup = concurrency.new_wakeup()
+        wakeup.set()  # under gevent its callback is still to come when the second wait begins
+        print(wakeup.wait(20))
+        started = time.monotonic()
+        print(wakeup.wait(0.3), time.monotonic() - started >= 0.27)
+    """)
+    assert printed.split() == ["True", "False", "True"]
+
+
+def test_no_ring_is_lost_however_close_it_comes_to_the_end_of_a_wait(run) -> None:  # type: ignore[no-untyped-def]
+    printed = run("""
+        wakeup, lost = concurrency.new_wakeup(), 0
+        start = concurrency._native("_thread", "start_new_thread")
+        def ring(after):
+            concurrency.native_sleep(after)
+            wakeup.set()
+        for number in range(200):
+            start(ring, (0.001 + number % 7 * 0.0001,))
+            if not wakeup.wait(0.0013) and not wakeup.wait(10):
+                lost += 1
+        print(lost)
+    """)
+    assert printed.split() == ["0"]
+
+
+class _LateRing(threading.Event):
+    """An event that is set between the end of a wait and whatever the waiter does next."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        rang = super().wait(timeout)
+        if not rang:
+            self.set()
+        return rang
+
+
+def test_a_ring_right_after_the_end_of_a_wait_is_kept_for_the_next() -> None:
+    wakeup = concurrency._ThreadWakeup()
+    wakeup._event = _LateRing()
+    assert not wakeup.wait(0.001)
+    assert wakeup.wait(0)
+
+
+ENDED_THREADS = """
+    from gevent.threadpool import ThreadPool
+    made = []
+    def job():
+        made.append(make())
+        if waits:
+            made[-1].wait(0.001)
+    def run_in_thread():
+        gone = concurrency._native("_thread", "allocate_lock")()
+        gone.acquire()
+        def body():
+            try:
+                job()
+            finally:
+                gone.release()
+        if kind == "thread":
+            concurrency._native("_thread", "start_new_thread")(body, ())
+            gone.acquire()
+            concurrency.native_sleep(0.2)  # the thread itself ends a moment later
+        else:
+            pool = ThreadPool(1)
+            pool.spawn(job).get()
+            pool.kill()
+            concurrency.native_sleep(0.2)
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "pool"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_ringing_a_thread_that_has_ended_under_gevent_says_so_and_never_raises(kind: str, waits: bool) -> None:
+    script = f"""
+        kind, waits, make = {kind!r}, {waits!r}, concurrency.new_wakeup
+        {ENDED_THREADS.replace(chr(10), chr(10) + "    ")}
+        run_in_thread()
+        print(made[0].set(), made[0].set(), made[0].belongs_here())
+    """
+    assert _under_gevent(script) == ["False", "False", "False"]
+
+
+@pytest.mark.parametrize("kind", ["thread", "pool"])
+def test_callers_are_served_though_the_thread_of_another_has_ended(kind: str) -> None:
+    script = f"""
+        kind, waits, make = {kind!r}, False, concurrency.new_reply
+        {ENDED_THREADS.replace(chr(10), chr(10) + "    ")}
+        run_in_thread()
+        mine = concurrency.new_reply()
+        concurrency.deliver([made[0], mine])
+        mine.wait()
+        print("served")
+    """
+    assert _under_gevent(script) == ["served"]
+
+
+def _under_gevent(script: str) -> list[str]:
+    source = KINDS["gevent"] + "\nimport threading, time\nfrom agentlip import concurrency\n"
+    command = [sys.executable, "-c", source + textwrap.dedent(script)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
