@@ -86,7 +86,8 @@ class Writer:
     def __init__(self, database: Database, timeout: float, on_commit: Callable[[Sequence[log.Entry]], None]) -> None:
         """Call it where the writer shall run: under gevent on the event loop's thread.
 
-        `on_commit` gets the events of each commit, ascending; none when they are too many to keep in memory.
+        `on_commit` gets the events of each commit that has any, ascending; an empty list when they are too many to
+        keep in memory.
         """
         self._database = database
         self._timeout = timeout
@@ -178,7 +179,8 @@ class Writer:
             busy = isinstance(error, ServiceUnavailable) or is_busy(error)
             self._roll_back()
             return self._fail(jobs, error, time.monotonic() if busy else math.inf)
-        self._on_commit(appended if len(appended) <= _REPORTED else ())
+        if appended:  # else nothing changed that anybody follows: nobody need look
+            self._on_commit(appended if len(appended) <= _REPORTED else ())
         return jobs
 
     def _fail(self, jobs: list[_Job], error: sqlite3.Error | ServiceUnavailable, now: float) -> list[_Job]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import threading
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agentlip.errors import InternalError, InvalidInput, ServiceUnavailable, ShuttingDown
+from agentlip.errors import InternalError, InvalidInput, NotFound, ServiceUnavailable, ShuttingDown
 from agentlip.model import Channel, Entity, Scope, Topic
 from agentlip.store import mutations, queries, writer
 from agentlip.store.database import Database
@@ -473,3 +474,33 @@ def test_a_killed_process_loses_nothing_it_acknowledged(
     assert following.id > max(told.values())
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.fixture
+def doorbell(path: Path, store: Store) -> Iterator[socket.socket]:
+    """What another process of the host would bind: it gets a datagram for each commit."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+        bell.bind(str(path.with_name(path.name + "-peers") / "1-00000000"))
+        bell.setblocking(False)
+        yield bell
+
+
+def test_a_write_that_changes_nothing_wakes_nobody(path: Path, topic: Topic, doorbell: socket.socket) -> None:
+    here: list[int] = []
+    store = Store(path, "NORMAL", 5.0, lambda entries: here.append(len(entries)))
+    try:
+        message = store.write(mutations.post_message, topic.id, "ann", "hi")[0]
+        store.write(mutations.delete_message, message.id, "ann", None)
+        attached = (mutations.add_attachment, topic.id, "note", None, {"a": 1}, None, None)
+        store.write(*attached)
+        assert (here, len(doorbell.recv(9)), len(doorbell.recv(9)), len(doorbell.recv(9))) == ([1, 1, 1], 1, 1, 1)
+        assert store.write(mutations.delete_message, message.id, "ann", None)[1] is None
+        assert store.write(*attached)[1] is None
+        assert store.write(mutations.move_message, message.id, topic.id, "all", None) == []
+        with pytest.raises(NotFound):
+            store.write(mutations.post_message, "topic_none", "ann", "hi")
+        assert here == [1, 1, 1]
+        with pytest.raises(BlockingIOError):
+            doorbell.recv(9)
+    finally:
+        store.close()
