@@ -18,6 +18,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from .errors import ThreadLimit
+
 T = TypeVar("T")
 
 
@@ -58,13 +60,16 @@ def native_sleep(seconds: float) -> None:
 
 
 def spawn(function: Callable[..., None], *args: Any) -> None:
-    """Run `function` concurrently: a greenlet under gevent, else a daemon thread."""
+    """Run `function` concurrently: a greenlet under gevent, else a daemon thread. Raises ThreadLimit."""
     if _on_gevent():
         from gevent import spawn as spawn_greenlet
 
         spawn_greenlet(function, *args)
     else:
-        threading.Thread(target=function, args=args, daemon=True).start()
+        try:
+            threading.Thread(target=function, args=args, daemon=True).start()
+        except (RuntimeError, MemoryError):
+            raise ThreadLimit() from None
 
 
 def cede() -> None:
@@ -94,8 +99,8 @@ class Wakeup(Protocol):
 class Reply(Protocol):
     """A one-shot meeting point between a caller and whoever serves it."""
 
-    def wait(self) -> None:
-        """Block the calling greenlet or thread until delivered."""
+    def wait(self, timeout: float) -> bool:
+        """Block the calling greenlet or thread until delivered; False after `timeout` seconds, then call it again."""
 
 
 def new_wakeup() -> Wakeup:
@@ -136,18 +141,26 @@ class Offload:
     def run(self, call: Callable[[], T]) -> T:
         """Run `call` on the thread, wait for its end and return its result; raises what it raised.
 
-        One caller at a time, and always the same greenlet or thread.
+        One caller at a time, and always the same greenlet or thread. Raises ThreadLimit when there is no thread
+        yet, and none can be started; then `call` has not begun.
         """
         if not self._running:
-            self._running = True
-            self._done = _GeventDone() if _on_gevent() else _ThreadDone()
-            _native("_thread", "start_new_thread")(self._loop, ())
+            self._start()
         self._call, self._error = call, None
         self._done.wait_after(self._go.release)
         if self._error is not None:
             raise self._error
         result: T = self._result
         return result
+
+    def _start(self) -> None:
+        done: _Done = _GeventDone() if _on_gevent() else _ThreadDone()
+        try:
+            _native("_thread", "start_new_thread")(self._loop, ())
+        except (RuntimeError, MemoryError):
+            done.close()
+            raise ThreadLimit() from None
+        self._done, self._running = done, True  # only now: a failed start is tried again by the next call
 
     def stop(self) -> None:
         """End the thread; no call may be running."""
@@ -232,8 +245,8 @@ class _ThreadReply:
         self.lock = native_lock()
         self.lock.acquire()
 
-    def wait(self) -> None:
-        self.lock.acquire()
+    def wait(self, timeout: float) -> bool:
+        return self.lock.acquire(timeout=timeout)
 
 
 class _ThreadWakeup:
@@ -263,18 +276,15 @@ class _GeventReply:
         self.hub: Any = get_hub()
         self.waiter = Waiter(self.hub)
 
-    def wait(self) -> None:
-        if self.hub.loop.default:
-            self.waiter.get()
-            return
-        # A native thread with a loop of its own that waits for nothing else: gevent would take that for a deadlock.
-        watcher = self.hub.loop.async_()
-        watcher.start(lambda: None)
+    def wait(self, timeout: float) -> bool:
+        # The timer is also what a native thread's own loop waits for: gevent would take a loop without for a deadlock.
+        timer = self.hub.loop.timer(timeout)
+        timer.start(self.waiter.switch, False)
         try:
-            self.waiter.get()
+            return bool(self.waiter.get())
         finally:
-            watcher.stop()
-            watcher.close()
+            timer.stop()
+            timer.close()
 
 
 def _call_in_loop(hub: Any, function: Callable[..., None], *args: Any) -> bool:
@@ -294,7 +304,7 @@ def _call_in_loop(hub: Any, function: Callable[..., None], *args: Any) -> bool:
 
 def _switch_all(replies: list[_GeventReply]) -> None:
     for reply in replies:
-        reply.waiter.switch(None)
+        reply.waiter.switch(True)
 
 
 class _Life:

@@ -171,6 +171,13 @@ class ServiceUnavailable(AgentlipError):
         return {"Retry-After": "1"}
 
 
+class ThreadLimit(ServiceUnavailable, RuntimeError):
+    """The machine gives this process no further thread at the moment."""
+
+    def __init__(self) -> None:
+        super().__init__("no thread can be started")
+
+
 class NoAuthConfigured(AgentlipError):
     code = "NO_AUTH_CONFIGURED"
     status = 503

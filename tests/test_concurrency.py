@@ -14,14 +14,15 @@ from agentlip import concurrency
 KINDS = {"threads": "", "gevent": "from gevent import monkey; monkey.patch_all()"}
 
 
+def in_a_process(kind: str, script: str) -> str:
+    source = KINDS[kind] + "\nimport threading, time\nfrom agentlip import concurrency\n"
+    command = [sys.executable, "-c", source + textwrap.dedent(script)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
 @pytest.fixture(params=KINDS)
 def run(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
-    def run_script(script: str) -> str:
-        source = KINDS[request.param] + "\nimport threading, time\nfrom agentlip import concurrency\n"
-        command = [sys.executable, "-c", source + textwrap.dedent(script)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-
-    return run_script
+    return lambda script: in_a_process(request.param, script)
 
 
 def test_a_wakeup_waits_its_whole_time_again_and_again(run) -> None:  # type: ignore[no-untyped-def]
@@ -160,13 +161,105 @@ def test_callers_are_served_though_the_thread_of_another_has_ended(kind: str) ->
         run_in_thread()
         mine = concurrency.new_reply()
         concurrency.deliver([made[0], mine])
-        mine.wait()
+        mine.wait(20)
         print("served")
     """
     assert _under_gevent(script) == ["served"]
 
 
 def _under_gevent(script: str) -> list[str]:
-    source = KINDS["gevent"] + "\nimport threading, time\nfrom agentlip import concurrency\n"
-    command = [sys.executable, "-c", source + textwrap.dedent(script)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.split()
+    return in_a_process("gevent", script).split()
+
+
+NO_THREADS = """
+        import resource
+        from contextlib import contextmanager
+        size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + (256 << 20), resource.RLIM_INFINITY))
+        @contextmanager
+        def no_threads():
+            before = threading.stack_size(1 << 30)  # more than the limit leaves
+            try:
+                yield
+            finally:
+                threading.stack_size(before)
+"""
+
+
+def test_a_thread_that_could_not_be_started_is_tried_again_by_the_next_call(run) -> None:  # type: ignore[no-untyped-def]
+    printed = run(
+        NO_THREADS
+        + """
+        from agentlip.errors import ThreadLimit
+        offload = concurrency.Offload()
+        for _ in range(3):
+            with no_threads():
+                try:
+                    offload.run(lambda: "ran")
+                except ThreadLimit as error:
+                    print(error.status, error.details["reason"].replace(" ", "_"))
+        print(offload.run(lambda: "ran"))
+        offload.stop()
+        """
+    )
+    assert printed.split() == ["503", "no_thread_can_be_started"] * 3 + ["ran"]
+
+
+def test_a_writer_without_a_thread_answers_unavailable_and_writes_again_afterwards(run, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    printed = run(
+        NO_THREADS
+        + f"""
+        from pathlib import Path
+        from agentlip.errors import ServiceUnavailable
+        from agentlip.store import mutations, queries
+        from agentlip.store.store import Store
+        store = Store(Path({str(tmp_path)!r}) / "db.sqlite3", "NORMAL", 5.0)
+        started = time.monotonic()
+        with no_threads():
+            for name in ("a", "b"):
+                try:
+                    store.write(mutations.create_channel, name, None)
+                except ServiceUnavailable as error:
+                    print(error.details["reason"].replace(" ", "_"))
+            try:
+                store.read_long(queries.channels)
+            except ServiceUnavailable as error:
+                print(error.details["reason"].replace(" ", "_"))
+            print(store.latest())
+        print(time.monotonic() - started < 3)
+        print(store.write(mutations.create_channel, "a", None)[1])
+        store.close()
+        """
+    )
+    assert printed.split() == ["no_thread_can_be_started"] * 3 + ["0", "True", "1"]
+
+
+def test_a_store_whose_writer_can_not_be_started_leaves_nothing_open(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    script = (
+        NO_THREADS
+        + f"""
+        import os
+        from pathlib import Path
+        from agentlip.errors import ThreadLimit
+        from agentlip.store.store import Store
+        for attempt in range(3):
+            with no_threads():
+                try:
+                    Store(Path({str(tmp_path)!r}) / "db.sqlite3", "NORMAL", 5.0)
+                except ThreadLimit:
+                    print(len(os.listdir("/proc/self/fd")), threading.active_count())
+        Store(Path({str(tmp_path)!r}) / "db.sqlite3", "NORMAL", 5.0).close()
+        """
+    )
+    first, *others = in_a_process("threads", script).splitlines()
+    assert others == [first] * 2
+
+
+def test_a_reply_that_does_not_come_ends_the_wait_and_may_be_waited_for_again(run) -> None:  # type: ignore[no-untyped-def]
+    printed = run("""
+        reply = concurrency.new_reply()
+        print(reply.wait(0.02), reply.wait(0.02))
+        concurrency.spawn(concurrency.deliver, [reply])
+        print(reply.wait(20))
+    """)
+    assert printed.split() == ["False", "False", "True"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import concurrency, wire
 from ..config import Settings
+from ..errors import ThreadLimit
 from ..model import Event
 from ..store.log import Entry
 from ..store.store import Store
@@ -45,9 +46,13 @@ class Hub:
         self._stopped = False
 
     def start(self) -> None:
-        """Start the tailer and the sweeper."""
+        """Start the tailer and the sweeper. Raises ThreadLimit; then neither runs."""
         self._tailer.start()
-        concurrency.spawn(self._sweep)
+        try:
+            concurrency.spawn(self._sweep)
+        except ThreadLimit:
+            self._tailer.stop()
+            raise
 
     def wake(self, entries: Sequence[Entry] = ()) -> None:
         """The entries were committed by this process, or, without any, something was by somebody."""
@@ -104,7 +109,11 @@ class Hub:
         self._followers.add(follower)
         self.joined()
         if listener is not None:
-            concurrency.spawn(follower.call, listener)
+            try:
+                concurrency.spawn(follower.call, listener)
+            except ThreadLimit:
+                follower.close()
+                raise
         return follower
 
     def unfollow(self, follower: Follower) -> None:

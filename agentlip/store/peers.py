@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .. import concurrency
+from ..errors import ThreadLimit
 
 # A change within the same tick of the file system's clock (10 ms; 2 s on the coarsest) leaves no trace in the mtime.
 _TICK_NS = 2_000_000_000
@@ -66,7 +67,17 @@ class Peers:
             return
         self._ringing = True
         if self._on_wake is not None:
-            concurrency.spawn(self._listen, self._on_wake)
+            try:
+                concurrency.spawn(self._listen, self._on_wake)
+            except ThreadLimit as error:
+                logger.warning("No wake-ups from other processes: %s", error.details["reason"])
+                self._be_deaf()
+
+    def _be_deaf(self) -> None:
+        """Ring without listening; the tailer's poll will do."""
+        self._on_wake = None
+        with suppress(OSError):
+            os.unlink(self._name, dir_fd=self._directory)
 
     def ring(self) -> None:
         """Wake the other processes' tailers; never blocks, never raises. One `fstat` when there are none."""

@@ -41,7 +41,12 @@ class Store:
         self._peers = Peers(self._peers_folder, None)
         self._peers.start()
         self._readers = Readers()
-        self._writer = Writer(self._database, write_timeout, self._committed)
+        try:
+            self._writer = Writer(self._database, write_timeout, self._committed)
+        except BaseException:
+            self._peers.stop()
+            self._database.close_lock()
+            raise
 
     def listen(self, on_wake: Callable[[], None] | None) -> None:
         """Call `on_wake`, on a greenlet or thread of its own, when another process of this host has committed.

@@ -3,12 +3,12 @@
 It is a greenlet under gevent, else a thread.  The statements run right there, without a switch:
 handing each of them to another thread would cost a fight for the interpreter lock per statement.
 Only what waits for the disk, the COMMIT, goes to a native thread, and meanwhile the event loop
-serves others.  Up to GROUP commands share a commit, yet each is atomic and has its own result or
+serves others.  Up to GROUP commands share a commit, fewer when they do much: a group ends with the
+command that reaches one of the other GROUP_ limits.  Yet each is atomic and has its own result or
 error: commands check before they write, so a refused one has nothing to undo; should one fail
 after it wrote, the group is run again with a savepoint for each (which costs 40 % more, so it is
-not the rule).  Nothing that can switch or call out (a socket, the hub)
-runs inside a command; `on_commit` hears of the new events after the commit, before callers get
-their answer.
+not the rule).  Nothing that can switch or call out (a socket, the hub) runs inside a command;
+`on_commit` hears of the new events after the commit, before callers get their answer.
 """
 
 from __future__ import annotations
@@ -24,14 +24,21 @@ from typing import Any, TypeVar
 import orjson
 
 from .. import concurrency
-from ..errors import InternalError, ServiceUnavailable, ShuttingDown
+from ..errors import InternalError, ServiceUnavailable, ShuttingDown, ThreadLimit
 from ..model import Entity, Scope, timestamp
 from . import log
 from .database import Database, is_busy, public_error
 from .ids import new_id
 
 GROUP = 256
+GROUP_EVENTS = 512
+GROUP_BYTES = 1 << 20
+GROUP_SECONDS = 0.01  # while a group runs, the event loop serves nobody
 MAX_WAITING = 10_000
+# Beyond the write timeout, within which the writer itself gives up what waits for a lock.
+_GRACE_SECONDS = 1.0
+# For what the writer is at: moving a million messages takes its time, a disk that is gone takes for ever.
+_STUCK_SECONDS = 60.0
 _IDLE_SECONDS = 60.0
 _REPORTED = 4096
 _ID_TABLES = {"ch_": "channels", "topic_": "topics", "msg_": "messages", "att_": "topic_attachments"}
@@ -52,6 +59,14 @@ class Transaction:
         self.touched: dict[str, str] = {}
         self._last_ids: dict[str, str | None] = {}
         self.appended: list[log.Entry] = []
+        self._bytes = 0
+        self._group_ends = time.monotonic() + GROUP_SECONDS
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has done as much as one group may."""
+        much = len(self.appended) >= GROUP_EVENTS or self._bytes >= GROUP_BYTES
+        return much or time.monotonic() >= self._group_ends
 
     def new_id(self, prefix: str) -> str:
         """An id that sorts after every id of the prefix's table."""
@@ -65,6 +80,7 @@ class Transaction:
         """Append an event and return its id; `data` is anything orjson can serialise."""
         entry = log.append(self.connection, self.now, name, scope, entity, orjson.dumps(data).decode())
         self.appended.append(entry)
+        self._bytes += entry.size
         return entry.event_id
 
 
@@ -103,10 +119,10 @@ class Writer:
     def submit(self, command: Callable[[Transaction], T], heavy: bool = False) -> T:
         """Run `command` in a write transaction and return its result once it is committed.
 
-        Blocks the calling greenlet or thread for at most about the write timeout. Raises what the
-        command raised (then nothing of it was written), or ServiceUnavailable when the database
-        stays locked or the disk is full. A `heavy` command, one that touches many rows, runs on the
-        native thread as a whole.
+        Blocks the calling greenlet or thread for at most about the write timeout, a minute longer when
+        the command has begun by then. Raises what the command raised (then nothing of it was written),
+        or ServiceUnavailable when the database stays locked, the disk is full or the writer does not get
+        to it. A `heavy` command, one that touches many rows, runs on the native thread as a whole.
         """
         job = _Job(command, time.monotonic() + self._timeout, heavy)
         with self._lock:
@@ -116,11 +132,23 @@ class Writer:
                 raise ServiceUnavailable("too many writes are waiting")
             self._waiting.append(job)
         self._wakeup.set()
-        job.reply.wait()
+        if not job.reply.wait(self._timeout + _GRACE_SECONDS):
+            self._wait_on(job)
         if job.error is not None:
             raise job.error
         result: T = job.result
         return result
+
+    def _wait_on(self, job: _Job) -> None:
+        """The job's time is up: take it back, or wait longer when it has begun. Raises ServiceUnavailable."""
+        with self._lock:
+            begun = job not in self._waiting
+            if not begun:
+                self._waiting.remove(job)
+        if not begun:
+            raise ServiceUnavailable("too many writes are waiting")
+        if not job.reply.wait(_STUCK_SECONDS):
+            raise ServiceUnavailable("the storage does not answer")  # it may still be written: nobody knows
 
     def stop(self) -> None:
         """Refuse new commands; those already waiting are still committed."""
@@ -133,8 +161,7 @@ class Writer:
             if not self._waiting:
                 self._wakeup.wait(_IDLE_SECONDS)
                 concurrency.cede()  # requests that are ready now share the commit
-            if self._waiting:
-                self._serve()
+            self._serve()
         self._offload.stop()
         if self._connection is not None:
             self._connection.close()
@@ -142,8 +169,12 @@ class Writer:
 
     def _serve(self) -> None:
         jobs: list[_Job] = []
+        with self._lock:
+            if not self._waiting:
+                return
+            deadline = self._waiting[0].deadline
         try:
-            settled = self._commit(jobs)
+            settled = self._commit(jobs, deadline)
         except BaseException:
             logger.exception("The writer failed")
             self._roll_back()
@@ -158,15 +189,23 @@ class Writer:
         with self._lock:
             jobs.extend([self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))])
 
-    def _commit(self, jobs: list[_Job]) -> list[_Job]:
+    def _give_back(self, jobs: list[_Job], first: int) -> None:
+        """The group is full: what it has not begun is the head of the next one."""
+        with self._lock:
+            self._waiting.extendleft(reversed(jobs[first:]))
+        del jobs[first:]
+
+    def _commit(self, jobs: list[_Job], deadline: float) -> list[_Job]:
         """Take a group of jobs, commit it and return those that are settled, each with a result or an error.
 
         While somebody else holds the database, jobs whose time is up are settled with
         ServiceUnavailable and the others go back to the head of the queue.
         """
         try:
-            with self._database.locked(self._waiting[0].deadline, self._offload.run):
+            with self._database.locked(deadline, self._offload.run):
                 self._take(jobs)  # only now: what came in while another process had the lock shares the commit
+                if not jobs:
+                    return jobs
                 connection = self._begin(jobs[0].deadline)
                 if any(job.heavy for job in jobs):
                     appended = self._offload.run(lambda: self._apply(connection, jobs))
@@ -176,7 +215,7 @@ class Writer:
         except (sqlite3.Error, ServiceUnavailable) as error:
             if not jobs:
                 self._take(jobs)
-            busy = isinstance(error, ServiceUnavailable) or is_busy(error)
+            busy = not isinstance(error, ThreadLimit) and (isinstance(error, ServiceUnavailable) or is_busy(error))
             self._roll_back()
             return self._fail(jobs, error, time.monotonic() if busy else math.inf)
         if appended:  # else nothing changed that anybody follows: nobody need look
@@ -213,20 +252,22 @@ class Writer:
             time.sleep(0.001)
 
     def _apply(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[log.Entry]:
-        """Run the commands and return the events they appended."""
+        """Run the commands, as many as fit into a group, and return the events they appended."""
         transaction = Transaction(connection)
-        for job in jobs:
+        for number, job in enumerate(jobs, 1):
             changes = connection.total_changes
             self._run_one(transaction, job)
             if job.error is not None and connection.total_changes != changes:
                 connection.execute("ROLLBACK")
                 connection.execute("BEGIN IMMEDIATE")
                 return self._apply_guarded(connection, jobs)
+            if transaction.is_full:
+                self._give_back(jobs, number)
         return transaction.appended
 
     def _apply_guarded(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[log.Entry]:
         transaction = Transaction(connection)
-        for job in jobs:
+        for number, job in enumerate(jobs, 1):
             job.result = job.error = None
             appended = len(transaction.appended)
             connection.execute("SAVEPOINT command")
@@ -236,6 +277,8 @@ class Writer:
                 transaction.touched.clear()
                 del transaction.appended[appended:]
             connection.execute("RELEASE command")
+            if transaction.is_full:
+                self._give_back(jobs, number)
         return transaction.appended
 
     def _run_one(self, transaction: Transaction, job: _Job) -> None:

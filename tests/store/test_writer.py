@@ -292,9 +292,10 @@ def test_commands_with_later_deadlines_survive_when_the_lock_goes_in_time(path: 
 def test_one_group_gives_up_only_the_commands_whose_time_is_up(path: Path) -> None:
     entered, gate = threading.Event(), threading.Event()
 
-    def hold(_: Transaction) -> None:
+    def hold(transaction: Transaction) -> int:
         entered.set()
         assert gate.wait(20)
+        return append(transaction, "held")
 
     with ExitStack() as stack:
 
@@ -316,9 +317,9 @@ def test_one_group_gives_up_only_the_commands_whose_time_is_up(path: Path) -> No
         assert isinstance(early.outcome(), ServiceUnavailable)
         assert not late.settled()
         gate.clear()
-    assert holder.outcome() is None
-    assert late.outcome() == 1
-    assert notes(store) == ["late"]
+    assert holder.outcome() == 1
+    assert late.outcome() == 2
+    assert notes(store) == ["held", "late"]
     store.close()
 
 
@@ -373,6 +374,73 @@ def test_too_many_waiting_writes_are_refused(store: Store, monkeypatch: pytest.M
     assert isinstance(outcomes[0], ServiceUnavailable)
     assert holder.outcome() is None
     assert sorted(call.outcome() for call in calls) == [1, 2]
+
+
+def test_a_write_the_writer_does_not_get_to_is_unavailable_and_never_written(impatient: Store) -> None:
+    holder, gate = occupy(impatient)
+    late = Call(impatient, append, "late")
+    outcome = late.outcome()
+    gate.set()
+    assert isinstance(outcome, ServiceUnavailable)
+    assert outcome.details == {"reason": "too many writes are waiting"}
+    assert 1.4 <= late.seconds <= 4
+    assert holder.outcome() is None
+    assert impatient.write(append, "next") == 1
+    assert notes(impatient) == ["next"]
+
+
+def test_a_write_that_has_begun_is_waited_for_longer(impatient: Store) -> None:
+    started = time.monotonic()
+
+    def slow(transaction: Transaction) -> int:
+        eventually(lambda: time.monotonic() - started > 2)
+        return append(transaction)
+
+    assert impatient.write(slow) == 1
+
+
+def many(count: int) -> Callable[[Transaction], int]:
+    return lambda transaction: [append(transaction, "x") for _ in range(count)][-1]
+
+
+def large(transaction: Transaction) -> int:
+    return append(transaction, "x" * 700_000)
+
+
+def slow(transaction: Transaction) -> int:
+    time.sleep(writer.GROUP_SECONDS)
+    return append(transaction)
+
+
+def failing_after_much(transaction: Transaction) -> None:
+    many(500)(transaction)
+    raise OwnError
+
+
+@pytest.mark.parametrize(
+    ("commands", "groups"),
+    [
+        ([append, append, append], [3]),
+        ([many(511), append, append], [512, 1]),
+        ([many(5000), many(5000)], [0, 0]),  # too many to be kept in memory
+        ([large, large, large], [2, 1]),
+        ([slow, slow, slow], [1, 1, 1]),
+        ([failing_after_much, many(512), many(3)], [512, 3]),
+    ],
+    ids=["small", "events", "very many", "bytes", "time", "a failure"],
+)
+def test_a_group_ends_with_the_command_that_does_much(
+    path: Path, monkeypatch: pytest.MonkeyPatch, commands: list[Any], groups: list[int]
+) -> None:
+    if slow not in commands:
+        monkeypatch.setattr(writer, "GROUP_SECONDS", 60)  # however busy the machine is
+    committed: list[int] = []
+    store = Store(path, "NORMAL", 5.0, lambda entries: committed.append(len(entries)))
+    outcomes = in_one_group(store, *commands)
+    store.close()
+    assert committed == groups
+    ids = [outcome for outcome in outcomes if not isinstance(outcome, OwnError)]
+    assert ids == sorted(ids)
 
 
 def test_closing_commits_what_waits_and_refuses_the_rest(path: Path) -> None:
