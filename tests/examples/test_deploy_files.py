@@ -26,6 +26,7 @@ from .proxy import DEPLOY
 
 OPERATIONS = ROOT / "docs" / "operations.md"
 README = DEPLOY / "README.md"
+IN_THE_CHECKOUT = ("Dockerfile", "Dockerfile.dockerignore", "compose.yaml")
 UNITS = ["agentlip.service", "agentlip-backup.service", "agentlip-backup.timer"]
 _HAS_BACKUP_COMMAND = all((ROOT / "agentlip" / "cli" / name).exists() for name in ("backup.py", "output.py"))
 _LOGROTATE = shutil.which("logrotate", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -64,10 +65,8 @@ def test_the_unit_fits_the_hub() -> None:
     settings = Settings.load(_environment_file())
     assert settings.db.is_relative_to(Path("/var/lib") / service["StateDirectory"])
     assert int(service["LimitNOFILE"]) > 2 * settings.max_connections
-    program, *arguments = shlex.split(service["ExecStart"])
-    assert program.startswith(service["WorkingDirectory"])
-    for name in (arguments[1], arguments[2].replace(":app", ".py")):
-        assert (ROOT / name).is_file()
+    assert shlex.split(service["ExecStart"]) == ["/opt/agentlip/bin/agentlip", "up"]
+    assert "venv /opt/agentlip\n" in README.read_text()
 
 
 def test_the_settings_are_where_nginx_looks() -> None:
@@ -90,7 +89,7 @@ def told(tmp_path: Path) -> Iterator[socket.socket]:
 def test_the_command_of_the_unit_tells_when_it_is_ready(tmp_path: Path, told: socket.socket) -> None:
     service = Unit("agentlip.service")["Service"]
     assert service["Type"] == "notify"
-    command = [sys.executable, "-m", "gunicorn", *shlex.split(service["ExecStart"])[1:]]
+    command = [sys.executable, "-m", "agentlip", *shlex.split(service["ExecStart"])[1:]]
     hub = Hub(tmp_path)
     environment = {**_environment_file(), **hub.environment(), "NOTIFY_SOCKET": str(tmp_path / "notify")}
     with (tmp_path / "hub.log").open("ab") as log:
@@ -185,6 +184,7 @@ def test_the_readme_names_every_file_and_its_place() -> None:
     for path in DEPLOY.iterdir():
         if path.name != README.name:
             assert f"({path.name})" in text, path.name
+        if path.name not in (README.name, *IN_THE_CHECKOUT):
             place = re.search(r"/(etc|usr)/[\w./-]+", path.read_text())
             assert place, path.name
             assert place[0].rstrip(":") in text, place[0]
