@@ -13,7 +13,7 @@ from ..errors import ThreadLimit
 from ..model import Event
 from ..store.log import Entry
 from ..store.store import Store
-from .follower import Follower
+from .follower import Bell, Follower
 from .pages import Pages
 from .registry import Registry
 from .session import Session, Transport
@@ -40,7 +40,7 @@ class Hub:
         self._tailer = Tailer(store, self.registry, tail, settings.queue_events)
         self._open: set[Session] = set()  # counted: not yet closed
         self._present: set[Session] = set()  # until the reader has ended
-        self._followers: set[Follower] = set()
+        self._bells: set[Bell] = set()  # of all followers that are not closed
         self._reserved = 0
         self._lock = concurrency.native_lock()
         self._stopped = False
@@ -60,10 +60,10 @@ class Hub:
 
     def look(self) -> None:
         """Another process has committed. While nobody is live the tailer has time until its next poll."""
+        self._missed = True  # before the question: who joins after it will see this
         if self.registry.is_live:
+            self._missed = False
             self._tailer.wake()
-        else:
-            self._missed = True
 
     def joined(self) -> None:
         """A session has become live: what was committed a moment before must not wait for the next look."""
@@ -104,9 +104,15 @@ class Hub:
         topics: frozenset[str] | None,
         listener: Callable[[Event], None] | None = None,
     ) -> Follower:
-        """Follow the log after an event id, inside the process; a `listener` gets a greenlet or thread of its own."""
+        """Follow the log after an event id, inside the process; a `listener` gets a greenlet or thread of its own.
+
+        After `shut_down` the follower is closed from the start.
+        """
         follower = Follower(self, after, Subscription(channels, topics))
-        self._followers.add(follower)
+        self._bells.add(follower.bell)
+        if self.draining:  # asked after the adding: `shut_down` says so before it closes those it finds
+            follower.close()
+            return follower
         self.joined()
         if listener is not None:
             try:
@@ -116,9 +122,10 @@ class Hub:
                 raise
         return follower
 
-    def unfollow(self, follower: Follower) -> None:
+    def unfollow(self, bell: Bell) -> None:
         """The follower is closed."""
-        self._followers.discard(follower)
+        self._bells.discard(bell)
+        self.registry.leave(bell)
 
     @property
     def has_room(self) -> bool:
@@ -162,8 +169,8 @@ class Hub:
         self.draining = True
         deadline = time.monotonic() + timeout
         self.close_all()
-        for follower in list(self._followers):
-            follower.close()
+        for bell in list(self._bells):
+            bell.drop()
         while self._present and time.monotonic() < deadline:
             time.sleep(0.02)
 
@@ -184,3 +191,5 @@ class Hub:
                 except Exception:
                     logger.exception("A session's tick failed")
                     session.drop()
+            for bell in [bell for bell in list(self._bells) if bell.is_forgotten]:
+                bell.drop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import sqlite3
 import threading
@@ -17,7 +18,7 @@ from agentlip.hub.follower import Follower
 from agentlip.model import Event
 
 from ..running_hub import eventually
-from ..side_by_side import in_threads
+from ..side_by_side import Script, in_threads
 
 A, B = {"channel_id": "ch_a"}, {"channel_id": "ch_b", "topic_id": "topic_b"}
 
@@ -132,7 +133,7 @@ def test_close_from_another_thread_ends_the_wait(state: Any) -> None:
 
     thread = threading.Thread(target=wait)
     thread.start()
-    eventually(lambda: follower._bell.wakeup is not None, 5, "the wait")
+    eventually(lambda: follower.bell.wakeup is not None, 5, "the wait")
     follower.close()
     assert ended.wait(0.9)  # at once, not at its next look
     thread.join(5)
@@ -165,3 +166,183 @@ def test_closed_followers_leave_nothing_behind_and_shutting_down_ends_the_others
     state.shut_down()
     assert list(follower) == []
     assert not state.hub.registry.is_live
+
+
+@pytest.mark.parametrize("listener", [False, True], ids=["iterating", "listening"])
+def test_what_is_subscribed_after_the_shutdown_ends_at_once(state: Any, listener: bool) -> None:
+    append(state, 3)
+    state.shut_down()
+    seen: list[Event] = []
+    follower = state.subscribe(seen.append if listener else None, after=0)
+    assert list(follower) == []
+    assert seen == []
+    assert not state.hub.registry.is_live
+
+
+def test_the_shutdown_ends_those_that_come_while_it_runs(state: Any) -> None:
+    append(state, 3)
+    ended: list[list[int]] = []
+
+    def come_and_go(number: int) -> None:
+        if number == 0:
+            state.shut_down()
+        for _ in range(50):
+            ended.append([event.event_id for event in state.subscribe(after=0, channels=["ch_b"])])
+
+    in_threads(4, come_and_go)
+    assert ended == [[]] * 200
+    assert not state.hub.registry.is_live
+
+
+def test_a_follower_that_nobody_has_any_more_is_forgotten_though_never_closed(state: Any) -> None:
+    append(state, 2)
+    for _ in range(3):
+        assert next(state.subscribe(after=0)).event_id == 1
+    eventually(lambda: not state.hub.registry.is_live, 5, "that they are forgotten")
+    follower = state.subscribe(after=0)
+    assert take(follower, 2) == [1, 2], "who is still there is not"
+
+
+def test_a_listener_needs_nobody_who_keeps_it(state: Any) -> None:
+    seen: list[int] = []
+    state.subscribe(lambda event: seen.append(event.event_id), after=0)
+    gc.collect()
+    append(state, 2)
+    eventually(lambda: seen == [1, 2], 10, "both events")
+
+
+def test_a_listener_that_can_not_be_started_leaves_nothing_behind(state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(state, 1)
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError):
+            state.subscribe(print, after=0)
+    assert not state.hub.registry.is_live
+
+
+def test_a_listener_goes_on_when_the_log_can_be_read_again(
+    state: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[int] = []
+    with closing(sqlite3.connect(tmp_path / "db.sqlite3", timeout=5)) as connection:
+        append(state, 1)
+        connection.execute("ALTER TABLE events RENAME TO hidden")
+        state.hub.follow(0, None, None, lambda event: seen.append(event.event_id))
+        eventually(lambda: "A listener's events can not be read" in caplog.text, 5, "the report")
+        connection.execute("ALTER TABLE hidden RENAME TO events")
+    eventually(lambda: seen == [1], 10, "the event")
+
+
+ENDED = """
+import gc, os, pathlib, tempfile
+from gevent.threadpool import ThreadPool
+from agentlip import concurrency, create_app
+from agentlip.hub.subscription import Subscription
+
+class Neighbour:
+    subscription, cursor, events = Subscription(None, None), 0, 0
+    def deliver(self, blob, events):
+        self.events += events
+
+state = create_app({"AGENTLIP_DB": sys.argv[1]}).extensions["agentlip"]
+kind, keeps, waits = sys.argv[2:]
+kept, registry, locals_ = [], state.hub.registry, concurrency.native_local()
+
+def look_once():
+    follower = state.subscribe(after=0)
+    next(follower)
+    if waits == "waits":
+        follower.bell.wakeup.wait(0.001)
+    if keeps == "kept":
+        kept.append(follower)
+
+def append():
+    return state.append("host.event", {"channel_id": "ch_a"}, {})
+"""
+ENDED_RUN = """
+append()
+neighbours = [[Neighbour() for _ in range(10)] for _ in range(2)]
+def join(listener):
+    listener.cursor = registry.position
+    while not registry.join(listener):
+        listener.cursor = registry.position
+for neighbour in neighbours[0]:
+    join(neighbour)
+ended = []
+def body():
+    locals_.life = Life()
+    look_once()
+class Life:
+    def __del__(self):
+        ended.append(True)  # the thread's own storage goes when it ends
+if kind == "thread":
+    concurrency._native("_thread", "start_new_thread")(body, ())
+else:
+    pool = ThreadPool(1)
+    pool.spawn(body).get()
+    pool.kill()
+while not ended:
+    time.sleep(0.01)
+for neighbour in neighbours[1]:
+    join(neighbour)
+got = [[neighbour.events for neighbour in some] for some in neighbours]
+append()
+deadline = time.monotonic() + 10
+def all_served():
+    return all(it.events > before for some, old in zip(neighbours, got) for it, before in zip(some, old))
+while not all_served() and time.monotonic() < deadline:
+    time.sleep(0.01)
+for neighbour in neighbours[0] + neighbours[1]:
+    registry.leave(neighbour)
+while registry.is_live and time.monotonic() < deadline:
+    time.sleep(0.01)
+print("served" if all_served() else "missed", "live" if registry.is_live else "forgotten", flush=True)
+for follower in kept:
+    print(len(list(follower)), flush=True)
+state.shut_down()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "pool"])
+@pytest.mark.parametrize("keeps", ["kept", "lost"])
+@pytest.mark.parametrize("waits", ["waits", "does not wait"])
+def test_a_follower_whose_thread_ended_under_gevent_harms_nobody_and_is_forgotten(
+    tmp_path: Path, kind: str, keeps: str, waits: str
+) -> None:
+    gevent = "from gevent import monkey; monkey.patch_all()\nimport sys, time\n"
+    script = Script(gevent + ENDED, ENDED_RUN, tmp_path / "db.sqlite3", kind, keeps, waits)
+    script.ready()
+    script.go()
+    output, errors = script.process.communicate(timeout=30)
+    assert output.split() == ["served", "forgotten", *(["0"] if keeps == "kept" else [])], errors
+
+
+MOVES = """
+from gevent.threadpool import ThreadPool
+append()
+append()
+append()
+follower = state.subscribe(after=0)
+pools = ThreadPool(1), ThreadPool(1)
+seen = [pools[number % 2].spawn(next, follower).get().event_id for number in range(3)]
+waiting = pools[1].spawn(next, follower)
+time.sleep(0)
+append()
+print(*seen, waiting.get(timeout=10).event_id, flush=True)
+import os
+os._exit(0)
+"""
+
+
+def test_a_follower_may_move_from_thread_to_thread_under_gevent(tmp_path: Path) -> None:
+    gevent = "from gevent import monkey; monkey.patch_all()\nimport sys, time\n"
+    script = Script(gevent + ENDED, MOVES, tmp_path / "db.sqlite3", "", "", "")
+    script.ready()
+    script.go()
+    output, errors = script.process.communicate(timeout=30)
+    assert output.split() == ["1", "2", "3", "4"], errors
