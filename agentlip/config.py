@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import regex
+
 from .errors import ConfigError
 from .workspace import database_path
 
@@ -111,10 +113,14 @@ def _origins(value: Any) -> tuple[str, ...]:
 
 
 def _patterns(value: Any) -> tuple[re.Pattern[str], ...]:
+    """Split at white space only: a comma may be part of a pattern."""
+    words = value.split() if isinstance(value, str) else _words(value)
     try:
-        return tuple(re.compile(word) for word in _words(value))
-    except re.error:
-        raise ValueError("must be regular expressions separated by spaces or commas") from None
+        for word in words:
+            regex.compile(word)  # which runs them: with a time limit
+        return tuple(re.compile(word) for word in words)
+    except (re.error, regex.error, OverflowError, RecursionError):
+        raise ValueError("must be regular expressions separated by white space") from None
 
 
 def _path(value: Any) -> Path:
@@ -160,8 +166,18 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RATE_LIMIT_PER_CLIENT", 100, _whole(1, 10_000_000), "HTTP calls per second and client address."),
     Setting("RATE_LIMIT_GLOBAL", 1000, _whole(1, 10_000_000), "HTTP calls per second in all, per worker."),
     Setting("ALLOWED_ORIGINS", "", _origins, "Browser origins, besides the hub's own, that may open a WebSocket."),
-    Setting("URL_ALLOW", "", _patterns, "Regular expressions; when set, only matching URLs become attachments."),
-    Setting("URL_BLOCK", "", _patterns, "Regular expressions; matching URLs never become attachments."),
+    Setting(
+        "URL_ALLOW",
+        "",
+        _patterns,
+        "Regular expressions, separated by white space; when set, only matching URLs become attachments.",
+    ),
+    Setting(
+        "URL_BLOCK",
+        "",
+        _patterns,
+        "Regular expressions, separated by white space; matching URLs never become attachments.",
+    ),
     Setting(
         "IDLE_SHUTDOWN",
         None,
