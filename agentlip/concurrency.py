@@ -10,12 +10,13 @@ Rule for native locks: nothing that can switch greenlets may run while one is he
 
 from __future__ import annotations
 
+import _thread
 import socket
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from .errors import ThreadLimit
@@ -59,17 +60,56 @@ def native_sleep(seconds: float) -> None:
     _sleep(seconds)
 
 
-def spawn(function: Callable[..., None], *args: Any) -> None:
+# What `spawn` has started: a thread or a greenlet.
+Task = Any
+
+
+def spawn(function: Callable[..., None], *args: Any) -> Task:
     """Run `function` concurrently: a greenlet under gevent, else a daemon thread. Raises ThreadLimit."""
     if _on_gevent():
         from gevent import spawn as spawn_greenlet
 
-        spawn_greenlet(function, *args)
+        return spawn_greenlet(function, *args)
+    try:
+        thread = threading.Thread(target=function, args=args, daemon=True)
+        thread.start()
+    except (RuntimeError, MemoryError):
+        raise ThreadLimit() from None
+    return thread
+
+
+def wait_for(tasks: Iterable[Task], deadline: float) -> bool:
+    """Wait until all have ended, or `deadline` (`time.monotonic`) has come; False: some have not.
+
+    From any thread or greenlet; one that is itself among the tasks does not wait for itself.
+    """
+    return sum(not _has_ended(task, deadline) for task in tasks) == 0
+
+
+def _has_ended(task: Task, deadline: float) -> bool:
+    if isinstance(task, threading.Thread):
+        if task is not threading.current_thread():
+            task.join(max(0.0, deadline - time.monotonic()))
+        return not task.is_alive()
+    while not task.dead and not _is_current(task) and time.monotonic() < deadline:
+        time.sleep(0.001)  # not `join`: that is for the event loop's own thread
+    return bool(task.dead)
+
+
+def _is_current(task: Task) -> bool:
+    from gevent import getcurrent
+
+    return task is getcurrent()
+
+
+def spawn_from_collector(function: Callable[..., None], *args: Any) -> None:
+    """Run `function` soon, on a thread or greenlet of its own; takes no lock, so the garbage collector may call it."""
+    if _on_gevent():
+        from gevent import Greenlet
+
+        Greenlet(function, *args).start()
     else:
-        try:
-            threading.Thread(target=function, args=args, daemon=True).start()
-        except (RuntimeError, MemoryError):
-            raise ThreadLimit() from None
+        _thread.start_new_thread(function, args)
 
 
 def cede() -> None:

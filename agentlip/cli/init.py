@@ -23,9 +23,7 @@ def make_workspace(settings: Settings) -> bool:
     check_writable(settings.db.parent)
     if settings.auth_token is None:
         load_or_make_token(settings.db.parent)
-    database = Database(settings.db, settings.synchronous)
-    database.prepare()
-    database.close_lock()
+    Database(settings.db, settings.synchronous).prepare()
     return is_new
 
 

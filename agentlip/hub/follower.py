@@ -37,6 +37,7 @@ class Bell:
         self.subscription = subscription
         self.cursor = hub.registry.position
         self.closed = False
+        self.tasks: list[concurrency.Task] = []  # the one that calls a listener
         self.wakeup: concurrency.Wakeup | None = None  # while nobody waits yet, nobody need be woken
         self._hub = hub
         self._follower = weakref.ref(follower)

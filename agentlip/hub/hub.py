@@ -44,15 +44,13 @@ class Hub:
         self._reserved = 0
         self._lock = concurrency.native_lock()
         self._stopped = False
+        self._stopping = concurrency.new_wakeup()
+        self._tasks: list[concurrency.Task] = []
 
     def start(self) -> None:
-        """Start the tailer and the sweeper. Raises ThreadLimit; then neither runs."""
+        """Start the tailer and the sweeper. Raises ThreadLimit; `close` it then."""
         self._tailer.start()
-        try:
-            concurrency.spawn(self._sweep)
-        except ThreadLimit:
-            self._tailer.stop()
-            raise
+        self._tasks.append(concurrency.spawn(self._sweep))
 
     def wake(self, entries: Sequence[Entry] = ()) -> None:
         """The entries were committed by this process, or, without any, something was by somebody."""
@@ -116,7 +114,7 @@ class Hub:
         self.joined()
         if listener is not None:
             try:
-                concurrency.spawn(follower.call, listener)
+                follower.bell.tasks.append(concurrency.spawn(follower.call, listener))
             except ThreadLimit:
                 follower.close()
                 raise
@@ -178,12 +176,27 @@ class Hub:
         """End the tailer and the sweeper."""
         self._stopped = True
         self._tailer.stop()
+        self._stopping.set()
+
+    def close(self, timeout: float) -> None:
+        """End everything, with a Close for each WebSocket; waits up to `timeout` seconds. Also twice."""
+        deadline = time.monotonic() + timeout
+        tasks = [task for bell in list(self._bells) for task in bell.tasks]
+        self.shut_down(timeout / 2)
+        self.stop()
+        for session in list(self._present):
+            session.drop()
+        ended = concurrency.wait_for([*tasks, *self._tasks, *self._tailer.tasks], deadline)
+        while self._present and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if self._present or not ended:
+            logger.warning("The hub is still at work %g s after it was closed", timeout)
 
     def _sweep(self) -> None:
         settings = self.settings
         pause = min(0.5, settings.hello_timeout / 4, settings.ping_interval / 4, settings.send_timeout / 4)
         while not self._stopped:
-            time.sleep(pause)
+            self._stopping.wait(pause)
             now = time.monotonic()
             for session in list(self._present):
                 try:

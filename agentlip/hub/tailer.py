@@ -45,9 +45,10 @@ class Tailer:
         self._look = False
         self.resting = False  # nobody was live: whoever becomes so must wake the tailer
         self._stopped = False
+        self.tasks: list[concurrency.Task] = []
 
     def start(self) -> None:
-        concurrency.spawn(self._run)
+        self.tasks.append(concurrency.spawn(self._run))
 
     def wake(self, entries: Sequence[Entry] = ()) -> None:
         """Publish the entries, just committed here, or look at the log; from any thread or greenlet, never blocks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from weakref import WeakSet
 
 from flask import Blueprint, Flask
 
@@ -16,7 +17,8 @@ class Agentlip:
     """Adds the hub's routes to an application, under `url_prefix` if given.
 
     All state is per application, in `app.extensions["agentlip"]`: the extension object holds none,
-    so one object may serve several applications, which do not see each other.
+    so one object may serve several applications, which do not see each other. It knows their hubs,
+    to close them; as a context manager it does so at the end.
     """
 
     def __init__(
@@ -25,6 +27,7 @@ class Agentlip:
         """`authorize(action)` says in place of the token who may `read`, `write` and `connect`: docs/embedding.md."""
         self._url_prefix = url_prefix
         self._authorize = authorize
+        self._states: WeakSet[HubState] = WeakSet()
         if app is not None:
             self.init_app(app)
 
@@ -33,6 +36,7 @@ class Agentlip:
         settings = Settings.load(os.environ, app.config)
         logs.redact_server_logs()
         state = app.extensions["agentlip"] = HubState(settings, authorize or self._authorize)
+        self._states.add(state)
         blueprint = Blueprint("agentlip", __name__)
         state.answers = ws.register(blueprint) | api.register(blueprint, ui.ENDPOINTS if settings.ui else ())
         if settings.ui:
@@ -40,6 +44,17 @@ class Agentlip:
         if not hasattr(app, "answers"):
             _exempt_from_csrf(app, blueprint)
         app.register_blueprint(blueprint, url_prefix=url_prefix or self._url_prefix)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the hubs of all applications that this object was given to, in this process; see HubState.close."""
+        for state in list(self._states):
+            state.close(timeout)
+
+    def __enter__(self) -> Agentlip:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
 
 def _exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:

@@ -70,9 +70,7 @@ def on_starting(server: Any) -> None:
         prepare_folder(settings.db.parent)
         lock.acquire()
         _take_token(server, settings)
-        database = Database(settings.db, settings.synchronous)
-        server.agentlip_db_id = database.prepare()
-        database.close_lock()
+        server.agentlip_db_id = Database(settings.db, settings.synchronous).prepare()
     except LockHeld as error:
         print(f"agentlip: {error}", file=sys.stderr)
         sys.exit(EXIT_LOCK_HELD)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
+from weakref import WeakSet, finalize
 
 from flask import Response, request
 
+from .. import concurrency
 from ..config import Settings
+from ..errors import AgentlipError, ConfigError, ServiceUnavailable, ShuttingDown, StorageError
 from ..hub.hub import Hub
 from ..model import Event
 from ..store.log import Entry
@@ -24,7 +29,13 @@ from .commands import Commands
 from .limits import RateLimiter
 
 PROTOCOL_VERSION = "v1"
+# How long a failure to start is believed: meanwhile nobody tries again.
+_FAILED_SECONDS = 1.0
+# How long the same failure is not logged again.
+_LOGGED_SECONDS = 60.0
+_EXIT_SECONDS = 0.5
 
+logger = logging.getLogger("agentlip.state")
 
 _process = object()
 
@@ -40,6 +51,37 @@ os.register_at_fork(after_in_child=_forked)
 # Of parent processes. A connection that was open at a fork must not be closed in the child, not even by the garbage
 # collector: SQLite would take the child for the last user of the file.
 _inherited: list[object] = []
+_started: WeakSet[HubState] = WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for state in list(_started):
+        state.close(_EXIT_SECONDS)
+
+
+def _end(store: Store, hub: Hub, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    hub.close(timeout)
+    store.close(max(0.1, deadline - time.monotonic()))
+
+
+def _abandon(process: object, store: Store, hub: Hub) -> None:
+    """The application is gone, and nobody has closed its hub. Called by the garbage collector."""
+    if process is _process:
+        concurrency.spawn_from_collector(_end, store, hub, _EXIT_SECONDS)
+    else:
+        _inherited.extend((store, hub))
+
+
+def _failure_of(error: Exception) -> Exception:
+    """A failed start as what callers are promised: one line for a human."""
+    if isinstance(error, ConfigError | StorageError):
+        return error
+    if not isinstance(error, AgentlipError | OSError | RuntimeError):
+        logger.error("A failure that nobody thought of", exc_info=error)
+    reason = error.details.get("reason") if isinstance(error, AgentlipError) else None
+    return StorageError(f"the hub can not be started: {reason or error}")
 
 
 class HubState(Commands):
@@ -58,34 +100,74 @@ class HubState(Commands):
         )
         self._lock = threading.Lock()
         self._started_in: object = None  # the process, by a mark that costs no system call
+        self._closed = False
         self._store: Store
         self._hub: Hub
         self._token: str
+        self._finalizer: finalize[..., HubState]
+        self._failure: tuple[float, Exception] | None = None  # when the last start failed, and why
+        self._logged: tuple[float, str] = (0.0, "")
         self.draining = False
         self.count_all_connections: Callable[[], int] = self.connection_count  # of all workers, where they are known
         self.calls = 0  # HTTP calls and WebSockets so far, but for /health
         self.answers: Mapping[str, Callable[..., Response]] = {}  # of the URLs without parameters
 
     def start(self) -> None:
-        """Open the files and start the hub in this process, once. Raises ConfigError or StorageError."""
+        """Open the files and start the hub in this process, once. Raises ConfigError or StorageError.
+
+        A failure leaves nothing open, and is raised for a second without another try. After `close`: ShuttingDown.
+        """
         with self._lock:
+            if self._closed:
+                raise ShuttingDown("The hub was closed")
             if self._started_in is _process:
                 return
-            settings = self.settings
-            if self._started_in is not None:
-                _inherited.extend((self._store, self._hub))
-            prepare_folder(settings.db.parent)
-            self._token = load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
-            self._store = Store(settings.db, settings.synchronous, settings.write_timeout, self._committed)
-            self._hub = Hub(self._store, settings, self.instance_id)
-            self._hub.start()
-            self._store.listen(self._hub.look)
-            self._hub.wake()  # for what was committed between the hub's first look and its listening
-            self._started_in = _process
-        atexit.register(self.shut_down, 0.5)
+            if self._failure is not None and time.monotonic() < self._failure[0] + _FAILED_SECONDS:
+                raise self._failure[1].with_traceback(None)
+            try:
+                self._open()
+            except Exception as error:
+                failure = _failure_of(error)
+                self._failure = time.monotonic(), failure
+                raise failure from (None if failure is error else error)
+            self._failure = None
 
-    def _committed(self, entries: Sequence[Entry]) -> None:
-        self._hub.wake(entries)
+    def _open(self) -> None:
+        """The lock is held. The store and the hub know nothing of this object: when it is dropped, they end."""
+        settings = self.settings
+        with ExitStack() as half_made:
+            prepare_folder(settings.db.parent)
+            token = load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
+
+            def committed(entries: Sequence[Entry]) -> None:
+                hub.wake(entries)
+
+            store = Store(settings.db, settings.synchronous, settings.write_timeout, committed)
+            half_made.callback(store.close)
+            hub = Hub(store, settings, self.instance_id)
+            half_made.callback(hub.close, _EXIT_SECONDS)
+            hub.start()
+            store.listen(hub.look)
+            hub.wake()  # for what was committed between the hub's first look and its listening
+            if self._started_in is not None:
+                self._finalizer.detach()
+                _inherited.extend((self._store, self._hub))
+            self._finalizer = finalize(self, _abandon, _process, store, hub)
+            self._finalizer.atexit = False
+            half_made.pop_all()
+        self._token, self._store, self._hub = token, store, hub
+        self._started_in = _process
+        _started.add(self)
+
+    def unavailable(self, error: Exception) -> ServiceUnavailable:
+        """What callers get to know of a hub that can not be started; the log says why, once a minute."""
+        now, text = time.monotonic(), str(error)
+        if text != self._logged[1] or now > self._logged[0] + _LOGGED_SECONDS:
+            self._logged = now, text
+            logger.error("The hub can not be started: %s", text)
+        if isinstance(error.__cause__, ServiceUnavailable):
+            return error.__cause__
+        return ServiceUnavailable("configuration error" if isinstance(error, ConfigError) else "database unusable")
 
     @property
     def store(self) -> Store:
@@ -129,11 +211,35 @@ class HubState(Commands):
 
     def connection_count(self) -> int:
         """See Hub.connection_count."""
-        return self.hub.connection_count()
+        return 0 if self._closed else self.hub.connection_count()
 
     def close_all(self) -> None:
         """See Hub.close_all."""
-        self.hub.close_all()
+        if not self._closed:
+            self.hub.close_all()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End the hub of this process: WebSockets (1001), followers, threads, files. Also twice, and before its start.
+
+        Waits up to `timeout` seconds for all that. A closed hub stays closed: calls are answered 503 `SHUTTING_DOWN`,
+        and host code gets `ShuttingDown`. From any thread or greenlet.
+        """
+        self.draining = True
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            running = self._started_in is _process
+            self._started_in = None if running else self._started_in
+        if running:
+            self._finalizer.detach()
+            _end(self._store, self._hub, timeout)
+
+    def __enter__(self) -> HubState:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def shut_down(self, timeout: float = 0.0) -> None:
         """Answer SHUTTING_DOWN from now on and close all sockets with 1001; waits up to `timeout` seconds."""

@@ -22,10 +22,12 @@ from flask_sock import Sock
 
 from ..errors import (
     AgentlipError,
+    ConfigError,
     InternalError,
     InvalidInput,
     ServiceUnavailable,
     ShuttingDown,
+    StorageError,
     UpgradeRequired,
 )
 from ..hub.session import Session
@@ -51,6 +53,8 @@ class HubSock(Sock):  # type: ignore[misc]
                     return _accept(call, view)
                 except AgentlipError as error:
                     return answer_error(call, error)
+                except (ConfigError, StorageError) as error:
+                    return answer_error(call, state.unavailable(error))
                 except Exception:
                     logger.exception("A WebSocket could not be let in")
                     return answer_error(call, InternalError())

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from weakref import WeakSet
 
 from .. import concurrency
 from ..errors import AgentlipError, InternalError, ServiceUnavailable, StorageError
@@ -43,6 +43,26 @@ def public_error(error: sqlite3.Error) -> AgentlipError:
     return ServiceUnavailable(reason) if reason else InternalError()
 
 
+class _Reader:
+    """A thread's read connection. Its thread counts itself in first and looks at `closing` then; `Database.close`
+    does it the other way round: so one of them closes it, and never under a read."""
+
+    __slots__ = ("__weakref__", "closing", "connection", "users")
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.users = 0  # nested reads, all of this thread
+        self.closing = False
+
+    def leave(self) -> None:
+        self.users -= 1
+        if self.closing and not self.users:
+            self.connection.close()
+
+    def __del__(self) -> None:
+        self.connection.close()  # its thread has ended
+
+
 class Database:
     """One SQLite file. All methods may be called from any thread or greenlet."""
 
@@ -52,6 +72,8 @@ class Database:
         self._synchronous = synchronous
         self._lock_handle: int | None = None
         self._local = concurrency.native_local()
+        self._readers: WeakSet[_Reader] = WeakSet()  # of all threads; a thread's goes when it ends
+        self._lock = concurrency.native_lock()
 
     def prepare(self, timeout: float = 10.0) -> str:
         """Create or migrate the file and return its `db_id`. May block up to `timeout` seconds.
@@ -71,6 +93,8 @@ class Database:
             raise StorageError(f"can not use {self.path}: {error}") from None
         except ServiceUnavailable:
             raise StorageError(f"can not use {self.path}: another process holds its lock") from None
+        finally:
+            self.close_lock()
 
     def _create_private(self) -> None:
         # Only when it is missing: closing any descriptor of the file would drop the locks that
@@ -122,12 +146,28 @@ class Database:
         SQLite errors leave as ServiceUnavailable or InternalError.
         """
         try:
-            connection: sqlite3.Connection | None = getattr(self._local, "reader", None)
-            if connection is None:
-                connection = self._local.reader = self._first_reader()
-            yield connection
+            reader = self._enter()
+            try:
+                yield reader.connection
+            finally:
+                reader.leave()
         except sqlite3.Error as error:
             raise public_error(error) from error
+
+    def _enter(self) -> _Reader:
+        """This thread's reader, counted in."""
+        reader: _Reader | None = getattr(self._local, "reader", None)
+        if reader is not None:
+            reader.users += 1
+            if not reader.closing:
+                return reader
+            reader.leave()
+        reader = _Reader(self._first_reader())
+        reader.users = 1
+        self._local.reader = reader
+        with self._lock:
+            self._readers.add(reader)
+        return reader
 
     @contextmanager
     def reading_alone(self) -> Iterator[sqlite3.Connection]:
@@ -187,11 +227,14 @@ class Database:
             sleep(_LOCK_POLL_SECONDS)
 
     def close(self) -> None:
-        """Close this thread's read connection; those of other threads close when they end."""
-        connection: Any = getattr(self._local, "reader", None)
-        if connection is not None:
-            connection.close()
-            self._local.reader = None
+        """Close the read connections of all threads; one that is reading closes its own right after."""
+        with self._lock:
+            readers = list(self._readers)
+            self._readers.clear()
+        for reader in readers:
+            reader.closing = True
+            if not reader.users:
+                reader.connection.close()
 
     def close_lock(self) -> None:
         """Close the lock file; whoever used `locked` last calls it."""

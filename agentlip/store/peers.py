@@ -18,7 +18,7 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from .. import concurrency
@@ -53,6 +53,8 @@ class Peers:
         self._socket: socket.socket
         self._others: list[str] = []
         self._listed_at: int | None = None  # the folder's mtime for which `_others` holds
+        self._opened = ExitStack()  # closes what is open; again nothing happens
+        self.tasks: list[concurrency.Task] = []  # the listener
 
     def start(self) -> None:
         """Be heard and listen. Under gevent call it on the event loop's thread. Never raises.
@@ -64,11 +66,12 @@ class Peers:
             self._open()
         except OSError as error:
             logger.warning("No wake-ups between processes through %s: %s", self._folder, error.strerror or error)
+            self._opened.close()
             return
         self._ringing = True
         if self._on_wake is not None:
             try:
-                concurrency.spawn(self._listen, self._on_wake)
+                self.tasks.append(concurrency.spawn(self._listen, self._on_wake))
             except ThreadLimit as error:
                 logger.warning("No wake-ups from other processes: %s", error.details["reason"])
                 self._be_deaf()
@@ -76,8 +79,7 @@ class Peers:
     def _be_deaf(self) -> None:
         """Ring without listening; the tailer's poll will do."""
         self._on_wake = None
-        with suppress(OSError):
-            os.unlink(self._name, dir_fd=self._directory)
+        self._remove(self._name)
 
     def ring(self) -> None:
         """Wake the other processes' tailers; never blocks, never raises. One `fstat` when there are none."""
@@ -94,23 +96,25 @@ class Peers:
                 return
             self._ringing = False
             if self._on_wake is not None:
-                with suppress(OSError):
-                    os.unlink(self._name, dir_fd=self._directory)
+                self._remove(self._name)
                 self._socket.shutdown(socket.SHUT_RDWR)  # readable now and for good: this wakes the listener
                 return
-        self._close()
+        self._opened.close()
+
+    def _give_up(self) -> None:
+        """There is no listener, or it has ended: be gone for the others, and close what is open."""
+        self.stop()  # also waits, by the lock, for a `stop` or `ring` under way: nobody comes after it
+        self._opened.close()
 
     def _open(self) -> None:
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._opened.callback(os.close, self._directory)
         self._socket = _native_datagram_socket()
+        self._opened.callback(self._socket.close)
         if self._on_wake is not None:
-            try:
-                self._bind()
-            except OSError:
-                self._close()
-                raise
+            self._bind()
 
     def _bind(self) -> None:
         """Appear under a final name only when everything is ready.
@@ -122,6 +126,7 @@ class Peers:
         """
         os.fchmod(self._socket.fileno(), 0o600)  # before `bind`, which makes the file with this mode
         unfinished = self._name + _UNFINISHED
+        self._opened.callback(self._remove, unfinished)
         self._socket.bind(self._address(unfinished))
         os.rename(unfinished, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
@@ -145,8 +150,7 @@ class Peers:
             self._socket.sendto(b"\0", socket.MSG_DONTWAIT, self._address(name))
         except (ConnectionRefusedError, BrokenPipeError):
             # Nobody has it open any more, or its owner is stopping. Names are never used twice.
-            with suppress(OSError):
-                os.unlink(name, dir_fd=self._directory)
+            self._remove(name)
             return False
         except FileNotFoundError:
             return False
@@ -165,8 +169,7 @@ class Peers:
         except Exception:
             logger.exception("No more wake-ups from other processes")
         finally:
-            self.stop()  # also waits, by the lock, for a `stop` or `ring` under way: nobody comes after it
-            self._close()
+            self._give_up()
 
     def _drain(self) -> None:
         """Take what waits, but no endless flood: what is left wakes the listener again."""
@@ -174,9 +177,9 @@ class Peers:
             for _ in range(_MAX_DRAINED):
                 self._socket.recv(1, socket.MSG_DONTWAIT)
 
-    def _close(self) -> None:
-        self._socket.close()
-        os.close(self._directory)
+    def _remove(self, name: str) -> None:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self._directory)
 
 
 def _native_datagram_socket() -> socket.socket:

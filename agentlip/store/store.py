@@ -6,10 +6,14 @@ any thread or greenlet.  The store knows no hub: whoever wants to hear of commit
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .. import concurrency
+from ..errors import ShuttingDown
 from ..model import Event
 from . import log
 from .database import Database
@@ -18,6 +22,7 @@ from .readers import Readers
 from .writer import Transaction, Writer
 
 T = TypeVar("T")
+logger = logging.getLogger("agentlip.store")
 
 
 class Store:
@@ -34,19 +39,15 @@ class Store:
 
         `on_commit` is called after each commit of this process, see Writer; it must not block.
         """
+        self._closed = False
         self._database = Database(path, synchronous)
         self.db_id = self._database.prepare()
         self._on_commit = on_commit
         self._peers_folder = path.with_name(path.name + "-peers")
-        self._peers = Peers(self._peers_folder, None)
-        self._peers.start()
         self._readers = Readers()
-        try:
-            self._writer = Writer(self._database, write_timeout, self._committed)
-        except BaseException:
-            self._peers.stop()
-            self._database.close_lock()
-            raise
+        self._peers = Peers(self._peers_folder, None)
+        self._writer = Writer(self._database, write_timeout, self._committed)
+        self._peers.start()
 
     def listen(self, on_wake: Callable[[], None] | None) -> None:
         """Call `on_wake`, on a greenlet or thread of its own, when another process of this host has committed.
@@ -69,6 +70,8 @@ class Store:
 
     def read(self, query: Callable[..., T], *args: Any) -> T:
         """Run a query of `queries` with `args` on this thread's connection."""
+        if self._closed:
+            raise ShuttingDown()
         with self._database.reading() as connection:
             return query(connection, *args)
 
@@ -107,11 +110,17 @@ class Store:
         """A page of the log as values; see log.events."""
         return self.read(log.events, after, until, limit, tail, channels, topics)
 
-    def close(self) -> None:
-        """Refuse further writes and release this thread's connection."""
+    def close(self, timeout: float = 5.0) -> None:
+        """Refuse further calls; what already waits is still written. From any thread or greenlet, also twice.
+
+        Waits up to `timeout` seconds for the end of its threads or greenlets; then nothing is open any more.
+        """
+        self._closed = True
         self._readers.stop()
         self._writer.stop()
         self._peers.stop()
+        if not concurrency.wait_for(self._writer.tasks + self._peers.tasks, time.monotonic() + timeout):
+            logger.warning("The database is still at work %g s after it was closed", timeout)
         self._database.close()
 
 

@@ -114,7 +114,7 @@ class Writer:
         self._waiting: deque[_Job] = deque()
         self._stopped = False
         self._connection: sqlite3.Connection | None = None
-        concurrency.spawn(self._run)
+        self.tasks = [concurrency.spawn(self._run)]
 
     def submit(self, command: Callable[[Transaction], T], heavy: bool = False) -> T:
         """Run `command` in a write transaction and return its result once it is committed.

@@ -30,10 +30,7 @@ def make_app(folder: Path) -> Flask:
 def app(tmp_path: Path) -> Iterator[Flask]:
     app = make_app(tmp_path)
     yield app
-    state = app.extensions["agentlip"]
-    state.shut_down()
-    state.hub.stop()
-    state.store.close()
+    app.extensions["agentlip"].close()
 
 
 @pytest.fixture

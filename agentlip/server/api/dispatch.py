@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 
 from ...errors import (
     AgentlipError,
+    ConfigError,
     InternalError,
     InvalidInput,
     MethodNotAllowed,
@@ -29,6 +30,7 @@ from ...errors import (
     PayloadTooLarge,
     RateLimited,
     ShuttingDown,
+    StorageError,
     UnsupportedMediaType,
 )
 from .. import auth, limits, logs
@@ -143,6 +145,8 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
             return _answer(call, status, orjson.dumps(payload))
         except AgentlipError as error:
             return answer_error(call, error)
+        except (ConfigError, StorageError) as error:
+            return answer_error(call, state.unavailable(error))
         except HTTPException:
             return answer_error(call, InvalidInput())
         except Exception as error:
