@@ -103,6 +103,31 @@ def test_every_message_is_shown_once_over_restarts(hub_and_topic: tuple[Hub, str
     assert len(shown) >= min(len(written), 200)
 
 
+def test_back_online_while_a_lost_link_is_handled_makes_one_link(hub_and_topic: tuple[Hub, str], visit: Visit) -> None:
+    hub, topic = hub_and_topic
+    person = visit(hub)
+    page = person.sign_in(f"?topic={topic}")
+    held: list[Route] = []
+    page.route("**/ui/session", lambda route: held.append(route))  # the page asks there whether it is still signed in
+    hub.stop()
+    expect(page.locator(".link")).to_have_text(re.compile("Not connected"))
+    while not held:
+        page.wait_for_timeout(50)
+    hub.start()
+    sockets: list[object] = []
+    page.on("websocket", lambda socket: sockets.append(socket))
+    page.evaluate("dispatchEvent(new Event('online'))")
+    person.is_live()
+    for route in held:
+        route.continue_()
+    page.unroute("**/ui/session")
+    page.wait_for_timeout(2_500)  # longer than the pause before the next attempt
+    assert len(sockets) == 1
+    assert hub.call("GET", "/ui/data/status").json()["connections"] == 1
+    hub.post(topic, "once")
+    expect(page.locator("article .content")).to_have_text(["once"])
+
+
 def test_changes_during_a_break_are_shown_after_it(hub_and_topic: tuple[Hub, str], visit: Visit) -> None:
     hub, topic = hub_and_topic
     first, second = (hub.post(topic, content)["message"]["id"] for content in ("one", "two"))

@@ -25,6 +25,7 @@ export class Live {
     this.tell("connecting");
     const url = new URL("ws", BASE);
     url.protocol = url.protocol.replace("http", "ws");
+    this.socket?.close(); // its events are not listened to any more
     const socket = (this.socket = new WebSocket(url));
     let opened = false;
     this.timer = setTimeout(() => socket.close(), SILENCE);
@@ -42,7 +43,7 @@ export class Live {
       if (message.db_id !== this.dbId || message.recovered === false) return this.otherLog();
       if (message.replay_until - this.cursor > FAR_BEHIND) {
         this.cursor = message.replay_until;
-        this.reconnect();
+        this.connect();
         return this.skipped();
       }
       this.attempts = 0;
@@ -59,14 +60,10 @@ export class Live {
     if (this.ended) return;
     const pause = Math.random() * Math.min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** this.attempts++);
     this.tell("waiting");
+    const { socket } = this;
     if (!opened && !(await this.lost())) return;
+    if (this.ended || socket !== this.socket) return; // signed out, or online again and connecting, while it was asked
     this.timer = setTimeout(() => this.connect(), pause);
-  }
-
-  reconnect() {
-    const old = this.socket;
-    this.connect();
-    old.close();
   }
 
   end() {
