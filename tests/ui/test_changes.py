@@ -60,6 +60,23 @@ def test_what_others_change_shows_at_once(hub: Hub, topic: str, visit: Visit) ->
     expect(page.locator("article .content")).to_have_text(["uno", "three"])
 
 
+@pytest.mark.parametrize("confirming", [{"isComposing": True}, {"keyCode": 229}], ids=["Chromium", "Safari"])
+def test_enter_that_confirms_an_input_method_sends_nothing(
+    hub: Hub, topic: str, visit: Visit, confirming: dict[str, Any]
+) -> None:
+    page = visit(hub).sign_in(f"?topic={topic}")
+    box = page.get_by_label("New message")
+    box.fill("にほん")
+    box.dispatch_event("keydown", {"key": "Enter", "bubbles": True, "cancelable": True, **confirming})
+    box.fill("日本")
+    box.press("Enter")
+    expect(page.locator("article .content")).to_have_text(["日本"])
+    page.keyboard.press("Control+k")
+    find = page.get_by_role("combobox")
+    find.dispatch_event("keydown", {"key": "Enter", "bubbles": True, "cancelable": True, **confirming})
+    expect(find).to_be_visible()
+
+
 def test_a_message_is_edited(hub: Hub, topic: str, visit: Visit) -> None:
     (identifier,) = post(hub, topic, "old words")
     page = visit(hub).sign_in(f"?topic={topic}")

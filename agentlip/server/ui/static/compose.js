@@ -6,6 +6,10 @@ import { store } from "./store.js";
 
 export const myName = () => recall("name") || "me";
 
+// Whether the key belongs to an input method, which is choosing characters. Safari says so by the code alone when Enter
+// confirms a choice.
+export const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
 export function Composer({ topic, onSent }) {
   const [text, setText] = useState(() => recall(`draft:${topic.id}`) ?? "");
   const [name, setName] = useState(myName);
@@ -37,7 +41,7 @@ export function Composer({ topic, onSent }) {
     box.current?.focus();
   };
   const keys = (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
     event.preventDefault();
     send();
   };

@@ -1,5 +1,6 @@
 // Jump to a channel or topic by typing (Ctrl-K).
 import { html, useEffect, useState } from "./html.js";
+import { isComposing } from "./compose.js";
 import { Dialog } from "./dialog.js";
 import { go } from "./route.js";
 import { loadTopics, store, topicsOf, useStore } from "./store.js";
@@ -18,6 +19,7 @@ export function Finder({ onClose }) {
     go(one.place);
   };
   const keys = (event) => {
+    if (isComposing(event)) return;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) {
       event.preventDefault();

@@ -2,7 +2,7 @@
 import { html, useState } from "./html.js";
 import { call, get } from "./net.js";
 import { Dialog } from "./dialog.js";
-import { myName } from "./compose.js";
+import { isComposing, myName } from "./compose.js";
 import { href } from "./route.js";
 import { loadTopics, store, topicsOf } from "./store.js";
 import { Content, Time, plural } from "./text.js";
@@ -73,7 +73,7 @@ function Edit({ message, onClose }) {
     }
   };
   const keys = (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !isComposing(event)) save();
   };
   return html`<${Dialog} title="Edit the message" onClose=${onClose} wide>
     <form onSubmit=${save}>
