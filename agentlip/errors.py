@@ -178,6 +178,10 @@ class ThreadLimit(ServiceUnavailable, RuntimeError):
         super().__init__("no thread can be started")
 
 
+class DatabaseLost(ServiceUnavailable):
+    """The database was removed or replaced while it was in use: nothing is written, and nothing read."""
+
+
 class NoAuthConfigured(AgentlipError):
     code = "NO_AUTH_CONFIGURED"
     status = 503

@@ -65,6 +65,8 @@ def _remark(running: Running) -> str | None:
         return f"server.json is left over from process {running.server.get('pid')}, which is gone"
     if running.url is None and running.holder is not None:
         return "a process has the lock; it may be starting, see hub.log"
+    if running.health is not None and running.health.get("status") == "degraded":
+        return f"the hub refuses calls: {running.health.get('reason')}"
     return None
 
 

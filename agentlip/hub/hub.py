@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import concurrency, wire
 from ..config import Settings
-from ..errors import ThreadLimit
+from ..errors import ServiceUnavailable, ThreadLimit
 from ..model import Event
 from ..store.log import Entry
 from ..store.store import Store
@@ -34,10 +34,10 @@ class Hub:
         self.instance_id = instance_id
         self.draining = False
         self._missed = False
-        self.registry = Registry(store.latest())
+        self.registry = Registry(_head_of(store))
         tail = Tail(self.registry.position)
         self.pages = Pages(store, tail, settings.queue_events)
-        self._tailer = Tailer(store, self.registry, tail, settings.queue_events)
+        self._tailer = Tailer(store, self.registry, tail, settings.queue_events, self._database_lost)
         self._open: set[Session] = set()  # counted: not yet closed
         self._present: set[Session] = set()  # until the reader has ended
         self._bells: set[Bell] = set()  # of all followers that are not closed
@@ -152,6 +152,11 @@ class Hub:
             session.close(wire.SHUTTING_DOWN)
         return session
 
+    def _database_lost(self) -> None:
+        """Have clients come back later: they would wait here for events that do not come."""
+        for session in list(self._open):
+            session.close(wire.DATABASE_LOST)
+
     def forget(self, session: Session) -> None:
         """The session is closed: it is no longer counted and gets no events."""
         self._open.discard(session)
@@ -206,3 +211,11 @@ class Hub:
                     session.drop()
             for bell in [bell for bell in list(self._bells) if bell.is_forgotten]:
                 bell.drop()
+
+
+def _head_of(store: Store) -> int:
+    """The head of the log; 0 when it can not be read now: the tailer moves on when it can."""
+    try:
+        return store.latest()
+    except ServiceUnavailable:
+        return 0

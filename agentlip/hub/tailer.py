@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import concurrency
-from ..errors import AgentlipError
+from ..errors import AgentlipError, DatabaseLost
 from ..store.log import MAX_ID, Entry
 from ..store.store import Store
 from .registry import Registry
@@ -33,8 +33,17 @@ logger = logging.getLogger("agentlip.hub")
 class Tailer:
     """Runs in a greenlet or thread of its own between `start` and `stop`."""
 
-    def __init__(self, store: Store, registry: Registry, tail: Tail, batch_events: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        tail: Tail,
+        batch_events: int,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_lost` is called at each look while the database is not the one that was opened."""
         self._store = store
+        self._on_lost = on_lost
         self._registry = registry
         self._tail = tail
         self._batch_events = min(BATCH_EVENTS, batch_events)
@@ -77,6 +86,8 @@ class Tailer:
                 self._catch_up()
                 failing = False
                 self._give_way(time.monotonic() - started)
+            except DatabaseLost:
+                self._on_lost()
             except AgentlipError:
                 if not failing:
                     logger.exception("The log can not be read; trying again")

@@ -70,7 +70,9 @@ def on_starting(server: Any) -> None:
         prepare_folder(settings.db.parent)
         lock.acquire()
         _take_token(server, settings)
-        server.agentlip_db_id = Database(settings.db, settings.synchronous).prepare()
+        database = Database(settings.db, settings.synchronous)
+        server.agentlip_db_id = database.prepare()
+        database.hand_down(server.agentlip_db_id)
     except LockHeld as error:
         print(f"agentlip: {error}", file=sys.stderr)
         sys.exit(EXIT_LOCK_HELD)

@@ -106,6 +106,7 @@ def _check(call: Call) -> None:
         raise InvalidInput("The Host header is missing")
     if state.draining:
         raise ShuttingDown()
+    state.store.check_file()
 
 
 def _accept(call: Call, view: Callable[..., Any]) -> Response:

@@ -8,6 +8,7 @@ are opened on first use and never survive into a forked child (the owner of this
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sqlite3
 import time
@@ -17,8 +18,9 @@ from pathlib import Path
 from weakref import WeakSet
 
 from .. import concurrency
-from ..errors import AgentlipError, InternalError, ServiceUnavailable, StorageError
+from ..errors import AgentlipError, DatabaseLost, InternalError, ServiceUnavailable, StorageError
 from . import schema
+from .file_watch import FileId, FileWatch
 
 _OPEN_SECONDS = 2.0
 _LOCK_POLL_SECONDS = 0.0001
@@ -29,12 +31,27 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_IOERR: "storage error",
     sqlite3.SQLITE_CANTOPEN: "storage error",
     sqlite3.SQLITE_READONLY: "database is read-only",
+    sqlite3.SQLITE_CORRUPT: "database damaged",
+    sqlite3.SQLITE_NOTADB: "database damaged",
 }
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_LOOK_SECONDS = 0.5
+# The databases of a hub, and their identities, as its first process has set them up. Its children, also those that
+# come later, open these files: none of them makes a new one.
+_inherited: dict[Path, tuple[FileId | None, str]] = {}
+
+logger = logging.getLogger("agentlip.store")
 
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Somebody else holds a lock; the same statement may succeed a moment later."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """A page makes no sense; damage to a full-text index alone does not count."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in _DAMAGE and code != sqlite3.SQLITE_CORRUPT_VTAB
 
 
 def public_error(error: sqlite3.Error) -> AgentlipError:
@@ -68,25 +85,37 @@ class Database:
 
     def __init__(self, path: Path, synchronous: str = "FULL") -> None:
         self.path = path
+        self._uri = f"{path.absolute().as_uri()}?mode=rw"  # SQLite makes no file anew
         self.lock_path = path.with_name(path.name + "-lock")
         self._synchronous = synchronous
         self._lock_handle: int | None = None
         self._local = concurrency.native_local()
         self._readers: WeakSet[_Reader] = WeakSet()  # of all threads; a thread's goes when it ends
         self._lock = concurrency.native_lock()
+        self._next_look = 0.0
+        self._is_damaged = False
+        self.watch = FileWatch(path)
+        self.watch.known = _inherited.get(path, (None, ""))[0]
 
     def prepare(self, timeout: float = 10.0) -> str:
         """Create or migrate the file and return its `db_id`. May block up to `timeout` seconds.
 
+        Where a parent process has done so it is not done again: should the file be lost since, every use says so.
         Raises StorageError with one clear line when the file can not be used.
         """
+        if self.path not in _inherited:
+            self.watch.known = None
+        elif self.watch.look() is not None:
+            return _inherited[self.path][1]
         if sqlite3.sqlite_version_info < (3, 37):
             raise StorageError(f"SQLite 3.37 or newer is needed for STRICT tables; this is {sqlite3.sqlite_version}")
         deadline = time.monotonic() + timeout
         try:
             self._create_private()
             with self.locked(deadline):
-                return self._set_up(deadline)
+                db_id = self._set_up(deadline)
+            self.watch.know()
+            return db_id
         except OSError as error:
             raise StorageError(f"can not open {self.path}: {error.strerror}") from None
         except sqlite3.Error as error:
@@ -95,6 +124,29 @@ class Database:
             raise StorageError(f"can not use {self.path}: another process holds its lock") from None
         finally:
             self.close_lock()
+
+    def hand_down(self, db_id: str) -> None:
+        """Have the child processes open this very file, and make no other; after `prepare`."""
+        _inherited[self.path] = self.watch.known, db_id
+
+    def look(self) -> str | None:
+        """What is wrong with the file, at once; None when nothing is known to be."""
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        return self.watch.look() or ("database damaged" if self._is_damaged else None)
+
+    def check_file(self) -> None:
+        """Raise DatabaseLost when the file is not the one that was opened; one or two `stat` calls."""
+        self._next_look = time.monotonic() + _LOOK_SECONDS
+        fault = self.watch.look()
+        if fault is not None:
+            raise DatabaseLost(fault)
+
+    def failure(self, error: sqlite3.Error) -> AgentlipError:
+        """As `public_error`; damage is noted, and logged once."""
+        if not self._is_damaged and is_damage(error):
+            self._is_damaged = True
+            logger.error("The database %s is damaged", self.path, exc_info=error)
+        return public_error(error)
 
     def _create_private(self) -> None:
         # Only when it is missing: closing any descriptor of the file would drop the locks that
@@ -108,7 +160,7 @@ class Database:
     def _set_up(self, deadline: float) -> str:
         while True:
             try:
-                with closing(sqlite3.connect(self.path, timeout=0, isolation_level=None)) as untouched:
+                with closing(sqlite3.connect(self._uri, uri=True, timeout=0, isolation_level=None)) as untouched:
                     schema.check(untouched, self.path)
                 with closing(self.connect()) as connection:
                     schema.migrate(connection, self.path, time.time_ns() // 1_000_000)
@@ -122,9 +174,10 @@ class Database:
             time.sleep(0.01)
 
     def connect(self, *, read_only: bool = False) -> sqlite3.Connection:
-        """A new connection in autocommit mode; the caller closes it."""
+        """A new connection in autocommit mode; the caller closes it. Raises DatabaseLost."""
+        self.check_file()  # SQLite would apply the WAL of the old file to the new one
         connection = sqlite3.connect(
-            self.path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
+            self._uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
             if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -145,6 +198,8 @@ class Database:
 
         SQLite errors leave as ServiceUnavailable or InternalError.
         """
+        if self.watch.fault is not None or time.monotonic() >= self._next_look:
+            self.check_file()
         try:
             reader = self._enter()
             try:
@@ -152,7 +207,7 @@ class Database:
             finally:
                 reader.leave()
         except sqlite3.Error as error:
-            raise public_error(error) from error
+            raise self.failure(error) from error
 
     def _enter(self) -> _Reader:
         """This thread's reader, counted in."""
@@ -176,7 +231,7 @@ class Database:
             with closing(self._first_reader(concurrency.native_sleep)) as connection:
                 yield connection
         except sqlite3.Error as error:
-            raise public_error(error) from error
+            raise self.failure(error) from error
 
     def _first_reader(self, sleep: Callable[[float], None] = time.sleep) -> sqlite3.Connection:
         """A reader, retried while another program closes its last connection, which locks the file for a moment."""

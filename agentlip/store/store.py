@@ -84,6 +84,14 @@ class Store:
 
         return self._readers.run(call)
 
+    def fault(self) -> str | None:
+        """What is wrong with the database file, looked at now; None when nothing is known to be."""
+        return self._database.look()
+
+    def check_file(self) -> None:
+        """Raise DatabaseLost when the database is not the file that was opened."""
+        self._database.check_file()
+
     def latest(self) -> int:
         """The head of the log; 0 when it is empty."""
         return self.read(log.latest)

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import orjson
 
 from .. import concurrency
-from ..errors import InternalError, ServiceUnavailable, ShuttingDown, ThreadLimit
+from ..errors import DatabaseLost, InternalError, ServiceUnavailable, ShuttingDown, ThreadLimit
 from ..model import Entity, Scope, timestamp
 from . import log
 from .database import Database, is_busy, public_error
@@ -163,8 +163,7 @@ class Writer:
                 concurrency.cede()  # requests that are ready now share the commit
             self._serve()
         self._offload.stop()
-        if self._connection is not None:
-            self._connection.close()
+        self._close()
         self._database.close_lock()
 
     def _serve(self) -> None:
@@ -212,10 +211,13 @@ class Writer:
                 else:
                     appended = self._apply(connection, jobs)
                 self._offload.run(connection.commit)
+                self._database.check_file()  # after it: what went into a file that is gone must not be answered
         except (sqlite3.Error, ServiceUnavailable) as error:
             if not jobs:
                 self._take(jobs)
-            busy = not isinstance(error, ThreadLimit) and (isinstance(error, ServiceUnavailable) or is_busy(error))
+            # Not after a loss: they may be committed, in a file without a name.
+            final = isinstance(error, ThreadLimit | DatabaseLost)
+            busy = not final and (isinstance(error, ServiceUnavailable) or is_busy(error))
             self._roll_back()
             return self._fail(jobs, error, time.monotonic() if busy else math.inf)
         if appended:  # else nothing changed that anybody follows: nobody need look
@@ -224,7 +226,7 @@ class Writer:
 
     def _fail(self, jobs: list[_Job], error: sqlite3.Error | ServiceUnavailable, now: float) -> list[_Job]:
         """Settle the jobs whose deadline is before `now` with the error; queue the others again."""
-        failure = public_error(error) if isinstance(error, sqlite3.Error) else error
+        failure = self._database.failure(error) if isinstance(error, sqlite3.Error) else error
         logger.log(
             logging.ERROR if isinstance(failure, InternalError) else logging.WARNING,
             "A group of %d writes failed: %s",
@@ -240,11 +242,14 @@ class Writer:
 
     def _begin(self, deadline: float) -> sqlite3.Connection:
         """BEGIN IMMEDIATE, retried until the deadline while somebody else holds the lock."""
+        if self._database.watch.fault is not None:
+            self._database.check_file()
         while True:
             try:
                 if self._connection is None:
                     self._connection = self._database.connect()
                 self._connection.execute("BEGIN IMMEDIATE")
+                self._database.watch.hold_wal()
                 return self._connection
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
@@ -303,5 +308,10 @@ class Writer:
         try:
             connection.execute("ROLLBACK")
         except sqlite3.Error:
+            self._close()
+
+    def _close(self) -> None:
+        self._database.watch.let_go_of_wal()
+        if self._connection is not None:
+            self._connection.close()
             self._connection = None
-            connection.close()

@@ -11,13 +11,15 @@ from .dispatch import Call, Endpoint
 
 
 def health(call: Call) -> tuple[int, dict[str, Any]]:
-    identity = call.state.identity()
-    return 200, {
-        "status": "ok",
+    """200 also while the database is lost or damaged: the hub itself is there, and says what is wrong."""
+    identity, fault = call.state.identity(), call.state.store.fault()
+    answer = {
+        "status": "ok" if fault is None else "degraded",
         **identity,
         "pid": os.getpid(),
         "uptime_seconds": round(time.time() - call.state.started_at, 3),
     }
+    return 200, answer if fault is None else answer | {"reason": fault}
 
 
 def ping(call: Call) -> tuple[int, dict[str, Any]]:
