@@ -42,7 +42,8 @@ class Hub:
         self._present: set[Session] = set()  # until the reader has ended
         self._bells: set[Bell] = set()  # of all followers that are not closed
         self._reserved = 0
-        self._lock = concurrency.native_lock()
+        self._lock = concurrency.native_lock()  # of the count of slots
+        self.ending = concurrency.native_lock()  # of the sessions' `closed_with`
         self._stopped = False
         self._stopping = concurrency.new_wakeup()
         self._tasks: list[concurrency.Task] = []

@@ -7,8 +7,11 @@
 | CLOSED | ignored                | none                                           | never                   |
 
 `on_message` is called by the socket's reader; `on_drained` by the flusher, after a stall; the
-registry calls `deliver`.  Only one of them drives a replay at a time.  Nothing here blocks, but for
-the page read from the log.
+registry calls `deliver`; anybody may `close`.  Nothing here blocks, but for the page read from the log.
+
+Each field has one owner.  Until LIVE the cursor and the stage belong to who drives the session: the
+reader up to its answer to hello, then who holds `_driving`.  `closed_with` is set once, under the hub's
+lock, and makes the session CLOSED whatever its stage.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from .. import concurrency, wire
+from ..errors import ThreadLimit
 from .pages import PAGE_EVENTS
 from .sendqueue import Verdict
 from .subscription import Subscription
@@ -74,10 +78,10 @@ class Session:
         "_hub",
         "_next_ping",
         "_offer",
+        "_stage",
         "closed_with",
         "cursor",
         "opened",
-        "state",
         "subscription",
         "transport",
     )  # fmt: skip
@@ -86,7 +90,7 @@ class Session:
         self._hub = hub
         self.transport = transport
         self._offer = transport.offer
-        self.state = State.HELLO
+        self._stage = State.HELLO
         self.subscription = _EVERYTHING
         self.cursor = 0
         self._boundary = 0
@@ -94,6 +98,10 @@ class Session:
         self.opened = time.monotonic()
         self._next_ping = self.opened + hub.settings.ping_interval
         self.closed_with: wire.Close | None = None
+
+    @property
+    def state(self) -> State:
+        return self._stage if self.closed_with is None else State.CLOSED
 
     def on_message(self, message: str | bytes) -> None:
         """The reader received a whole message."""
@@ -120,13 +128,16 @@ class Session:
         self.subscription = Subscription(hello.channels, hello.topics)
         self.cursor = int(min(hello.after_event_id, head))
         self._boundary = head  # the tailer may be behind it; a replay is paced, so it goes there by itself
-        self.state = State.REPLAY
+        self._stage = State.REPLAY
         answer = wire.hello_ok(head, self._hub.instance_id, self._hub.store.db_id, oldest, reason)
         sent = self._send(answer, 0)
         if head > self._hub.registry.position:
             self._hub.wake()
         if sent and head - self.cursor > PAGE_EVENTS:
-            concurrency.spawn(self.on_drained)  # a long replay must not keep the reader from reading
+            try:
+                concurrency.spawn(self.on_drained)  # a long replay must not keep the reader from reading
+            except ThreadLimit:
+                self._replay_failed()
         elif sent:
             self.on_drained()
 
@@ -146,13 +157,13 @@ class Session:
         until = max(hub.registry.position, self._boundary)
         if wanted.is_nothing or self.cursor >= until:
             # Marked first: what the registry delivers right after joining belongs to a live session.
-            self.state = State.LIVE
+            self._stage = State.LIVE
             if hub.registry.join(self):
                 hub.joined()
-                if self.is_closed:
+                if self.is_closed:  # `end` may have looked for it before it was there
                     hub.registry.leave(self)
                 return False
-            self.state = State.CLOSED if self.is_closed else State.REPLAY
+            self._stage = State.REPLAY
             return True
         page = hub.pages.next(self.cursor, until, wanted)
         self.cursor = page.last_id
@@ -186,21 +197,31 @@ class Session:
         return self.closed_with is not None
 
     def close(self, close: wire.Close) -> None:
-        """Leave the live set and close the socket with the code and reason; the first call counts."""
+        """Leave the live set and close the socket with the code and reason; the first call counts. Never raises."""
         if self.end(close):
-            self.transport.close(close)
+            try:
+                self.transport.close(close)
+            except Exception:
+                logger.exception("A WebSocket could not be closed; it is dropped")
+                self._kill()
 
     def drop(self) -> None:
-        """The peer is gone, or must go: no Close frame."""
+        """The peer is gone, or must go: no Close frame. Never raises."""
         self.end(wire.Close(1006, ""))
-        self.transport.kill()
+        self._kill()
+
+    def _kill(self) -> None:
+        try:
+            self.transport.kill()
+        except Exception:
+            logger.exception("A WebSocket could not be dropped")
 
     def end(self, close: wire.Close) -> bool:
         """Become CLOSED with this code, for the log; False when it already was."""
-        if self.closed_with is not None:
-            return False
-        self.closed_with = close
-        self.state = State.CLOSED
+        with self._hub.ending:  # two may come at once: one of them sends its Close, and that one is in the log
+            if self.closed_with is not None:
+                return False
+            self.closed_with = close
         self._hub.forget(self)
         return True
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from ..model import Scope
 
+# More ids than this are not looked up one by one: events are read, and matched in memory.
+FEW_IDS = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
@@ -21,6 +24,10 @@ class Subscription:
     @property
     def is_nothing(self) -> bool:
         return not self.is_everything and not self.channels and not self.topics
+
+    @property
+    def is_wide(self) -> bool:
+        return len(self.channels or ()) + len(self.topics or ()) > FEW_IDS
 
     def matches(self, scope: Scope) -> bool:
         """An event matches when its channel is listed, or either of its topics is."""

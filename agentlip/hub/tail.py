@@ -4,12 +4,13 @@ Live sessions that fall a little behind, late joiners near the head and clients 
 at once are served from here, without SQL.  It is only a cache: it knows exactly which stretch of
 the log it holds, and whatever is older is read from the file.
 
-The tailer alone extends it; sessions read it from any thread or greenlet.
+The tailer alone extends and restarts it, so its head is the registry's position, or ahead of it while a
+batch is being published; sessions read it from any thread or greenlet.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 from .. import concurrency
@@ -30,8 +31,13 @@ class Tail:
         self._floor = self._head = head
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """Add the events that follow directly after the head, ascending."""
+        """Add the events that follow directly after the head, ascending.
+
+        A batch may come again when publishing it failed: it then takes the place of what it left here.
+        """
         with self._lock:
+            if self._ids and self._ids[-1] >= entries[0].event_id:
+                self._cut(entries[0].event_id)
             self._ids.extend([entry.event_id for entry in entries])
             self._entries.extend(entries)
             self._bytes += sum([entry.size for entry in entries])
@@ -56,6 +62,12 @@ class Tail:
             if cursor < self._floor or end <= cursor:
                 return None
             return self._entries[bisect_right(self._ids, cursor) : bisect_right(self._ids, end)], end
+
+    def _cut(self, event_id: int) -> None:
+        """Forget the events from this one on. The lock is held."""
+        keep = bisect_left(self._ids, event_id)
+        self._bytes -= sum([entry.size for entry in self._entries[keep:]])
+        del self._ids[keep:], self._entries[keep:]
 
     def _shrink(self) -> None:
         keep = min(TAIL_EVENTS, len(self._ids))

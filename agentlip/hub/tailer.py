@@ -88,12 +88,11 @@ class Tailer:
                 self._give_way(time.monotonic() - started)
             except DatabaseLost:
                 self._on_lost()
-            except AgentlipError:
+            except Exception as error:
                 if not failing:
-                    logger.exception("The log can not be read; trying again")
-                failing = True
-            except Exception:
-                logger.exception("Publishing failed; trying again")
+                    what = "The log can not be read" if isinstance(error, AgentlipError) else "Publishing failed"
+                    logger.exception("%s; trying again", what)
+                failing = self._look = True  # what was handed over may be lost; it is in the log
 
     def _give_way(self, spent: float) -> None:
         """After a long fan-out leave eight times its time to the posters: their events then share the next one.
@@ -111,34 +110,43 @@ class Tailer:
                 if not self._look and not self._handed:
                     return
                 self._look = False
+                handed = self._last_handed()
                 if not self._registry.is_live:
-                    self._skip()
+                    self._skip(handed)
                     continue
                 entries = self._store.entries(self._registry.position, MAX_ID, self._batch_events, BATCH_BYTES)
                 if not entries:
-                    self._forget_handed()
+                    self._forget_handed(handed)
                     continue
-                # A short page was all there is; a later commit rings again.
-                self._look = len(entries) == self._batch_events or sum(len(it.frame) for it in entries) > BATCH_BYTES
+                # A short page was all there is; a later commit rings again, and may have done so since.
+                if len(entries) == self._batch_events or sum(len(it.frame) for it in entries) > BATCH_BYTES:
+                    self._look = True
             self._tail.extend(entries)
             if not self._registry.skip_to(entries[-1].event_id):
                 self._registry.publish(entries)
                 if self._look:
                     concurrency.cede()  # flushers must keep up with a long run of batches
 
-    def _skip(self) -> None:
+    def _skip(self, handed: int) -> None:
         """Move on to the head of the log: nobody is live who might want what lies between."""
         head = self._store.latest()
         if head <= self._registry.position:
-            self._forget_handed()
+            self._forget_handed(handed)
         elif self._registry.skip_to(head):
             self._tail.restart(head)
 
-    def _forget_handed(self) -> None:
-        """The log has nothing beyond the position: what was handed over was deleted by some other program."""
+    def _last_handed(self) -> int:
         with self._lock:
-            self._handed.clear()
-            self._handed_bytes = 0
+            return self._handed[-1].event_id if self._handed else 0
+
+    def _forget_handed(self, until: int) -> None:
+        """The log has nothing beyond the position: what was handed over before that look was deleted by some other
+        program. What came after it was not."""
+        with self._lock:
+            while self._handed and self._handed[0].event_id <= until:
+                self._handed_bytes -= self._handed.popleft().size
+            if not self._handed:
+                self._handed_bytes = 0
 
     def _take(self) -> list[Entry]:
         """A batch of what this process committed, if it follows directly on the position; else nothing."""

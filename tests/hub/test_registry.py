@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from agentlip.hub.registry import Registry
 from agentlip.hub.subscription import Subscription
-from agentlip.model import Scope
+from agentlip.model import Entity, Event, Scope
 from agentlip.store.log import Entry
 
 EVERYTHING = Subscription(None, None)
@@ -89,3 +91,81 @@ def test_events_are_skipped_only_while_nobody_is_live() -> None:
     registry.join(Listener(EVERYTHING))
     assert not registry.skip_to(9)
     assert registry.position == 0
+
+
+class Failing(Listener):
+    """Fails at its first delivery, and when it is dropped."""
+
+    def deliver(self, blob: bytes, events: int) -> None:
+        super().deliver(blob, events)
+        raise OSError("it has gone")
+
+    def drop(self) -> None:
+        raise OSError("it has gone for good")
+
+
+@pytest.mark.parametrize("wanted", [EVERYTHING, Subscription(frozenset({"ch_a"}), frozenset())])
+def test_one_that_fails_is_dropped_and_the_others_get_everything(wanted: Subscription) -> None:
+    registry = Registry(0)
+    listeners = [Listener(wanted) for _ in range(6)]
+    failing = [Failing(wanted) for _ in range(3)]
+    for listener in (*listeners[:3], *failing, *listeners[3:]):
+        assert registry.join(listener)
+    registry.publish(BATCH[:1])
+    registry.publish(BATCH[1:3])
+    assert {listener.received for listener in listeners} == {b"1;2;3;" if wanted is EVERYTHING else b"1;3;"}
+    assert [listener.received for listener in failing] == [b"1;"] * 3
+    assert registry.position == 3
+
+
+def test_a_batch_that_can_not_be_encoded_moves_nothing() -> None:
+    registry, listener = Registry(0), Listener(EVERYTHING)
+    registry.join(listener)
+    broken = Entry(2, Scope("ch_a"), event=Event(2, "t", "x", Scope("ch_a"), Entity("e", "1"), '"\ud800"'))
+    with pytest.raises(UnicodeEncodeError):
+        registry.publish([BATCH[0], broken])
+    assert (registry.position, listener.received) == (0, b"")
+    registry.publish(BATCH[:2])
+    assert listener.received == b"1;2;"
+
+
+MANY = frozenset(f"topic_{number}" for number in range(2, 10_000))
+
+
+@pytest.mark.parametrize(
+    ("channels", "topics", "expected"),
+    [
+        (frozenset(), MANY | {"topic_1"}, b"2;3;"),
+        (frozenset(), MANY, b"3;"),
+        (MANY | {"ch_a"}, frozenset(), b"1;3;"),
+        (MANY | {"ch_c"}, MANY, b"3;4;"),
+        (MANY, frozenset(), b""),
+    ],
+    ids=range(5),
+)
+def test_very_many_ids_select_the_same_and_are_not_indexed(
+    channels: frozenset[str], topics: frozenset[str], expected: bytes
+) -> None:
+    registry = Registry(0)
+    behind, ahead = (Listener(Subscription(channels, topics), cursor) for cursor in (0, 2))
+    for listener in (behind, ahead):
+        assert registry.join(listener)
+        assert registry.is_live
+    assert not registry._by_topic
+    registry.publish(BATCH[:3])
+    registry.publish(BATCH[3:])
+    assert (behind.received, ahead.received) == (expected, expected.replace(b"1;", b"").replace(b"2;", b""))
+    for listener in (behind, ahead):
+        registry.leave(listener)
+    assert not registry.is_live
+
+
+def test_coming_and_going_with_ten_thousand_ids_holds_up_nobody() -> None:
+    registry = Registry(0)
+    listeners = [Listener(Subscription(frozenset(), MANY)) for _ in range(100)]
+    spent = time.process_time()
+    for listener in listeners:
+        registry.join(listener)
+    for listener in listeners:
+        registry.leave(listener)
+    assert time.process_time() - spent < 0.1, "an index of their ids would take seconds"

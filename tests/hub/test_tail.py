@@ -188,3 +188,12 @@ def test_random_growth_never_shows_a_hole(seed: int, gaps: bool) -> None:
         for _ in range(12):
             cursor = log.head - dice.choice([0, 1, dice.randrange(40), dice.randrange(3000), dice.randrange(9000)])
             check(tail, log, max(0, cursor), max(0, cursor) + dice.choice([0, 1, 7, 500, MAX_ID // 2]))
+
+
+@pytest.mark.parametrize("again", [[11, 12, 13], [11], [11, 12, 13, 14, 15], [12, 13], [13, 20]], ids=str)
+def test_a_batch_that_comes_again_takes_the_place_of_what_it_left(again: list[int]) -> None:
+    tail = tail_of(10, 11, 12, 13)
+    tail.extend([entry(event_id, size=7) for event_id in again])
+    kept = [event_id for event_id in (11, 12, 13) if event_id < again[0]] + again
+    assert ids(tail, 10) == (kept, again[-1])
+    assert tail._bytes == sum(it.size for it in tail._entries) == 10 * (len(kept) - len(again)) + 7 * len(again)
