@@ -159,7 +159,15 @@ SETTINGS: tuple[Setting, ...] = (
         "`FULL`: an answer means on disk. `NORMAL`: survives a killed process, not a power cut.",
     ),
     Setting("WRITE_TIMEOUT", 5, _seconds, "Seconds a write waits for the database before it is answered 503."),
-    Setting("SEND_TIMEOUT", 30, _seconds, "Seconds a WebSocket may refuse all bytes before it is closed with 1008."),
+    Setting(
+        "SEND_TIMEOUT",
+        30,
+        _seconds,
+        "Seconds a client may refuse all bytes. A WebSocket is then closed with 1008, another connection is dropped.",
+    ),
+    Setting(
+        "BODY_TIMEOUT", 10, _seconds, "Seconds the body of a call has to arrive, and one more for each 16 KB of it."
+    ),
     Setting("HELLO_TIMEOUT", 10, _seconds, "Seconds a new WebSocket has to say hello."),
     Setting("PING_INTERVAL", 25, _seconds, "Seconds between pings; a peer silent for two intervals is dropped."),
     Setting("RATE_LIMITS", "on", _switch, "`off` switches both rate limits off."),
@@ -217,6 +225,7 @@ class Settings:
     synchronous: str
     write_timeout: float
     send_timeout: float
+    body_timeout: float
     hello_timeout: float
     ping_interval: float
     rate_limits: bool

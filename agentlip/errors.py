@@ -67,6 +67,23 @@ class UnsupportedMediaType(InvalidInput):
     message = "Content-Type must be application/json"
 
 
+class BodyTimeout(InvalidInput):
+    """The connection is closed: whatever comes now is the rest of the body."""
+
+    status = 408
+    message = "The body did not come in time"
+
+
+class UriTooLong(InvalidInput):
+    status = 414
+    message = "The request line is over 8190 bytes"
+
+
+class ExpectationFailed(InvalidInput):
+    status = 417
+    message = "The only expectation that is met is 100-continue"
+
+
 class UpgradeRequired(InvalidInput):
     status = 426
     message = "This is a WebSocket endpoint"
@@ -74,6 +91,16 @@ class UpgradeRequired(InvalidInput):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+
+
+class HeadersTooLarge(InvalidInput):
+    status = 431
+    message = "There are too many headers, or one is over 8190 bytes"
+
+
+class UnknownCoding(InvalidInput):
+    status = 501
+    message = "The only transfer coding that is known is chunked"
 
 
 class CrossChannelMove(AgentlipError):

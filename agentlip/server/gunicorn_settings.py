@@ -11,6 +11,8 @@ worker_class = "agentlip.server.worker.Worker"
 worker_connections = settings.max_connections * 2 + 1000
 preload_app = False  # locks made before the worker is patched would stay native and freeze it
 control_socket_disable = True
+# As long as gunicorn knows how to read: 240 ids in a query.
+limit_request_line = 8190
 graceful_timeout = 6  # seconds; sockets are told at once, this is for writes that wait for the database
 loglevel = settings.log_level
 # For those who switch the access log on: the path without its query, which may hold a token.

@@ -26,6 +26,7 @@ from ..store.store import Store
 from ..workspace import load_or_make_token, prepare_folder
 from . import auth
 from .commands import Commands
+from .deadlines import Deadlines
 from .limits import RateLimiter
 
 PROTOCOL_VERSION = "v1"
@@ -94,7 +95,7 @@ class HubState(Commands):
         self.settings = settings
         self.authorize = authorize
         self.instance_id = settings.instance_id or secrets.token_hex(16)
-        self.started_at = time.time()
+        self._started = time.monotonic()
         self.limiter = (
             RateLimiter(settings.rate_limit_per_client, settings.rate_limit_global) if settings.rate_limits else None
         )
@@ -107,6 +108,7 @@ class HubState(Commands):
         self._finalizer: finalize[..., HubState]
         self._failure: tuple[float, Exception] | None = None  # when the last start failed, and why
         self._logged: tuple[float, str] = (0.0, "")
+        self.deadlines = Deadlines()
         self.draining = False
         self.count_all_connections: Callable[[], int] = self.connection_count  # of all workers, where they are known
         self.calls = 0  # HTTP calls and WebSockets so far, but for /health
@@ -151,6 +153,7 @@ class HubState(Commands):
             hub.wake()  # for what was committed between the hub's first look and its listening
             if self._started_in is not None:
                 self._finalizer.detach()
+                self.deadlines = Deadlines()  # nobody watches those of the parent here
                 _inherited.extend((self._store, self._hub))
             self._finalizer = finalize(self, _abandon, _process, store, hub)
             self._finalizer.atexit = False
@@ -191,6 +194,11 @@ class HubState(Commands):
     def bears_token(self) -> bool:
         """Whether the current request shows the hub's token; for `authorize`, where logins and agents both come."""
         return auth.bears_token(self.token, request.environ)
+
+    @property
+    def uptime_seconds(self) -> int:
+        """Whole seconds since this process made the state, whatever happens to the clock."""
+        return int(time.monotonic() - self._started)
 
     def identity(self) -> dict[str, Any]:
         """What /health and server.json both say."""

@@ -2,13 +2,19 @@
 
 Requests are read, checked and turned into a WSGI environment by gunicorn, as ever.  What is ours is
 the way back: a response whose length is known leaves in one write instead of two, the Date header is
-made once a second, header names are checked once, and an access log that is off costs nothing.  The
+made once a second, header names are checked once, and an access log that is off costs nothing.  And
+strangers can not hold what others need: see `connections`, and the ends of connections below.  The
 hub also runs under gunicorn's own `gevent` worker; a request then costs about 30 us more.
 """
 
 from __future__ import annotations
 
+import logging
+import resource
+import socket
+import ssl
 import time
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
@@ -16,10 +22,48 @@ from greenlet import GreenletExit
 from gunicorn import util
 from gunicorn.config import PostRequest, PreRequest
 from gunicorn.glogging import Logger
+from gunicorn.http import errors as parser_errors
 from gunicorn.http import wsgi
 from gunicorn.workers import ggevent
 
+from .. import concurrency
+from ..errors import (
+    AgentlipError,
+    ExpectationFailed,
+    HeadersTooLarge,
+    InternalError,
+    InvalidInput,
+    UnknownCoding,
+    UriTooLong,
+)
+from . import connections
+from .api import dispatch
+
+logger = logging.getLogger("agentlip.worker")
+
 _MAX_NAMES = 256
+_HANDSHAKE_SECONDS = 10
+_SEND_SECONDS = 30  # without a hub, which has a setting
+# While fewer connections are free, each new one takes the place of a stranger's.
+_FREE_CONNECTIONS = 16
+_OTHER_FILES = 100  # descriptors that are not connections
+# What is left of a refused body: so much is read to keep the connection, more is thrown away before it is closed.
+_KEPT_BYTES = 128 * 1024
+_DRAINED_BYTES = 64 << 20
+_DRAIN_SECONDS = 5.0
+_DRAIN_PIECE = 256 * 1024
+_REFUSALS: dict[type[Exception], type[AgentlipError]] = {
+    parser_errors.LimitRequestLine: UriTooLong,
+    parser_errors.LimitRequestHeaders: HeadersTooLarge,
+    parser_errors.ExpectationFailed: ExpectationFailed,
+    parser_errors.UnsupportedTransferCoding: UnknownCoding,
+}
+# The application's mistakes, although gunicorn derives them from those of clients.
+_OUR_FAULT = (
+    parser_errors.InvalidResponseHeader,
+    parser_errors.InvalidResponseHeaderName,
+    parser_errors.ConfigurationProblem,
+)
 
 
 class Worker(ggevent.GeventWorker):  # type: ignore[misc]
@@ -40,15 +84,29 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             or cfg.post_request is not PostRequest.default
         )
         self._servers: list[Any] = []
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if files > 2 * _OTHER_FILES:
+            self.worker_connections: int = min(self.worker_connections, files - _OTHER_FILES)
+        connections.are_watched = True
         super().init_process()
 
     def server_class(self, sock: Any, spawn: Any, **_wsgi_only: Any) -> Any:
         """The server of one listening socket: gunicorn's usual one, which it would not let us get at."""
-        server = ggevent.StreamServer(sock, handle=partial(self.handle, sock), spawn=spawn, **self._tls())
+        self._limit_sending(sock)
+        server = _Server(sock, handle=partial(self.handle, sock), spawn=spawn, **self._tls())
         if self.cfg.workers > 1:
             server.max_accept = 1
         self._servers.append(server)
         return server
+
+    def _limit_sending(self, listener: Any) -> None:
+        """Have the kernel give up peers that take nothing of an answer; its connections inherit that."""
+        hub = self._hub()
+        dispatch.limit_sending(listener, hub.settings.send_timeout if hub else _SEND_SECONDS)
+
+    def _hub(self) -> Any:
+        """The state of the hub that is served; None when the application is none and has none."""
+        return getattr(self.wsgi, "extensions", {}).get("agentlip")
 
     def _tls(self) -> dict[str, Any]:
         return {"ssl_context": ggevent.ssl_context(self.cfg)} if self.cfg.is_ssl else {}
@@ -58,9 +116,33 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         for server in self._servers:
             server.stop_accepting()
 
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        connections.begin(client)
+        if min(server.pool.free_count() for server in self._servers) < _FREE_CONNECTIONS:
+            connections.make_room()
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            connections.end(client)
+
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
-        if not self._ordinary:
-            return super().handle_request(listener_name, req, sock, addr)
+        connections.begin(sock)
+        if req._expected_100_continue:
+            req._expected_100_continue = False
+            req.body = _AwaitedBody(req.body, sock)
+        try:
+            answer = self._answer if self._ordinary else super().handle_request
+            going_on = answer(listener_name, req, sock, addr)
+        except StopIteration:
+            if _is_unread(req, 0):
+                _drain(sock)
+            raise
+        if going_on is not False and _is_unread(req, _KEPT_BYTES):
+            _drain(sock)
+            raise StopIteration
+        return going_on
+
+    def _answer(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         response = None
         try:
             response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, _Response)
@@ -80,6 +162,23 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         if response.should_close():
             raise StopIteration
         return True
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer what could not be read as a request, or failed outside of the application, and end the connection."""
+        if isinstance(exc, ssl.SSLError) or self._hub() is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        if not isinstance(exc, Exception):  # the worker ends
+            return
+        if isinstance(exc, parser_errors.ParseException) and not isinstance(exc, _OUR_FAULT):
+            error = _REFUSALS.get(type(exc), InvalidInput)()
+            logger.info("A request could not be read: %s", type(exc).__name__)  # its text may hold a token
+        else:
+            error = InternalError()
+            logger.error("A request failed", exc_info=exc)
+        with suppress(OSError):
+            client.sendall(dispatch.bare_answer(error))
+            _drain(client)
 
     def _run(self, environ: dict[str, Any], response: _Response) -> bool:
         """Call the application and send what it gives; False when it has answered by itself."""
@@ -107,6 +206,65 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         return True
 
 
+class _Server(ggevent.StreamServer):  # type: ignore[misc]
+    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
+        client_socket.settimeout(_HANDSHAKE_SECONDS)  # for TLS; `handle` takes it back
+        with suppress(TimeoutError, ssl.SSLError, ConnectionError):
+            return super().wrap_socket_and_handle(client_socket, address)
+
+
+class _AwaitedBody:
+    """A body whose client waits for `100 Continue`; it is asked to come when it is read for the first time."""
+
+    def __init__(self, body: Any, sock: Any) -> None:
+        self._body = body
+        self._sock = sock
+        self._asked = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("read", "readline", "readlines") and not self._asked:
+            self._asked = True
+            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return getattr(self._body, name)
+
+    def __iter__(self) -> Any:
+        return iter(self.readlines())
+
+    @property
+    def failed(self) -> bool:
+        """gunicorn's word for: where the next request begins is unknown."""
+        return not self._asked or bool(self._body.failed)
+
+    @failed.setter
+    def failed(self, failed: bool) -> None:
+        self._body.failed = failed
+
+
+def _is_unread(req: Any, most: int) -> bool:
+    """Whether the connection can not go on because more than so many bytes of the body are still to come."""
+    body = req.body
+    if body.failed:
+        return True
+    reader = body.reader
+    left = getattr(reader, "length", None)
+    return bool(left > most if left is not None else reader.parser is not None)
+
+
+def _drain(sock: Any) -> None:
+    """Let the peer read the answer before the connection is closed: bytes that nobody reads would reset it."""
+    deadline, left = time.monotonic() + _DRAIN_SECONDS, _DRAINED_BYTES
+    with suppress(OSError):
+        if not isinstance(sock, ssl.SSLSocket):
+            sock.shutdown(socket.SHUT_WR)
+        while left > 0 and (patience := deadline - time.monotonic()) > 0:
+            sock.settimeout(patience)
+            size = len(sock.recv(_DRAIN_PIECE))
+            if not size:
+                return
+            left -= size
+            concurrency.cede()  # under gevent a socket that always has bytes never waits
+
+
 class _Response(wsgi.Response):  # type: ignore[misc]
     _names: ClassVar[set[str]] = set()  # that need no second look: valid, and nothing gunicorn treats specially
     _date: ClassVar[tuple[int, str]] = (0, "")
@@ -119,6 +277,9 @@ class _Response(wsgi.Response):  # type: ignore[misc]
             super().process_headers([(name, value)])
             if not util.is_hoppish(name) and name.lower() != "content-length" and len(self._names) < _MAX_NAMES:
                 self._names.add(name)
+
+    def should_close(self) -> bool:
+        return _is_unread(self.req, _KEPT_BYTES) or bool(super().should_close())
 
     def default_headers(self) -> list[str]:
         if self.upgrade or self.chunked:

@@ -31,7 +31,7 @@ from ..errors import (
     UpgradeRequired,
 )
 from ..hub.session import Session
-from . import auth, logs
+from . import auth, connections, logs
 from .api.dispatch import METHODS, Answer, Call, answer_error
 from .state import HubState
 from .transport import SocketTransport, find_socket, switch_protocols
@@ -87,6 +87,7 @@ def _check(call: Call) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
     state, request = call.state, call.request
     auth.admit(state, request.environ, "connect")
+    connections.keep(request.environ)
     auth.check_origin(state.settings, request.headers.get("Origin"), request.environ.get("HTTP_HOST", ""))
     if request.method != "GET":
         raise InvalidInput("A WebSocket starts with GET")

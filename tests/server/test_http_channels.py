@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agentlip import create_app
 
 from ..running_hub import Hub
 from .calls import API, TIMESTAMP, check_error, events_of, head, new_channel, unique
@@ -115,6 +119,7 @@ def test_health_says_who_the_hub_is(hub: Hub) -> None:
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", body["db_id"])
     assert isinstance(body["instance_id"], str)
     assert body["pid"] > 1
+    assert isinstance(body["uptime_seconds"], int)
     assert 0 <= body["uptime_seconds"] < 600
 
 
@@ -141,3 +146,14 @@ def test_ping_takes_an_empty_object(hub: Hub) -> None:
     answer = hub.call("POST", f"{API}/_ping", {})
     assert answer.status_code == 200
     assert "echo" not in answer.json()
+
+
+def test_the_uptime_does_not_follow_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {"AGENTLIP_DB": str(tmp_path / "db.sqlite3"), "AGENTLIP_LOG_LEVEL": "error"}
+    app = create_app(config)
+    now = time.time()
+    with monkeypatch.context() as clock:
+        clock.setattr(time, "time", lambda: now - 86_400)
+        uptime = app.test_client().get("/health").json["uptime_seconds"]
+    app.extensions["agentlip"].shut_down(5)
+    assert 0 <= uptime < 60

@@ -9,9 +9,12 @@ from __future__ import annotations
 import logging
 import random
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -22,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 
 from ...errors import (
     AgentlipError,
+    BodyTimeout,
     ConfigError,
     InternalError,
     InvalidInput,
@@ -33,13 +37,16 @@ from ...errors import (
     StorageError,
     UnsupportedMediaType,
 )
-from .. import auth, limits, logs
+from .. import auth, connections, limits, logs
 from ..state import PROTOCOL_VERSION, HubState
+from ..transport import find_socket
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # 65,536 bytes of content grow at most sixfold when escaped; the rest is room for the other fields.
 BODY_BYTES = 512 * 1024
 _MAX_BRACKETS = 200
+# A body has the time of the setting, and more when it is large.
+_SLOWEST_BYTES_PER_SECOND = 16 * 1024
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HEADERS = (
@@ -66,9 +73,10 @@ class Call:
         self.method: str = self.environ["REQUEST_METHOD"]
         self.path = request.path
         given: str = self.environ.get("HTTP_X_REQUEST_ID", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
         self.headers: dict[str, str] = {}
         self.body: dict[str, Any] = {}
+        self.body_received = False
         self.event_ids: list[int] = []
 
     @property
@@ -168,12 +176,13 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
         raise ShuttingDown()
     if endpoint.access != "anyone":
         auth.admit(state, call.environ, endpoint.access)
+        connections.keep(call.environ)
     if endpoint.method != "GET":
-        call.body = _read_body(call.request, endpoint)
+        call.body = _read_body(call, endpoint)
 
 
-def _read_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
-    environ, length = request.environ, request.content_length
+def _read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
+    request, environ, length = call.request, call.environ, call.request.content_length
     if endpoint.body_optional and not length and "HTTP_TRANSFER_ENCODING" not in environ:
         return {}
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
@@ -182,14 +191,14 @@ def _read_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         raise PayloadTooLarge()
     if length is None and not environ.get("wsgi.input_terminated"):
         raise InvalidInput("The body needs a Content-Length")
-    try:
-        if vars(request).keys() & {"stream", "_cached_data"}:  # a hook of the host has read the body already
-            raw = request.get_data()
-        else:
-            # Not through Flask, whose limit is for the host's own forms. A chunked body is ended by the server below.
-            raw = environ["wsgi.input"].read(endpoint.max_body + 1 if length is None else length)
-    except (OSError, HTTPException):
-        raise InvalidInput("The body could not be read") from None
+    call.body_received = True
+    if vars(request).keys() & {"stream", "_cached_data"}:  # a hook of the host has read the body already
+        raw = request.get_data()
+    else:
+        # Not through Flask, whose limit is for the host's own forms. A chunked body is ended by the server below.
+        raw = _receive(call, endpoint.max_body + 1 if length is None else length)
+        if length is not None and len(raw) < length:
+            raise InvalidInput("The body ended early")
     if len(raw) > endpoint.max_body:
         raise PayloadTooLarge()
     try:
@@ -201,6 +210,56 @@ def _read_body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
         _refuse_deep(body)
     return body
+
+
+def _receive(call: Call, most: int) -> bytes:
+    """Read so many bytes of the body, fewer where it ends. What the server can not make sense of is a bad body."""
+    state, sock = call.state, _socket_of(call.environ)
+    if sock is not None:
+        state.deadlines.start(sock, state.settings.body_timeout + most / _SLOWEST_BYTES_PER_SECOND)
+    raw: bytes | None = None
+    in_time = True
+    try:
+        raw = call.environ["wsgi.input"].read(most)
+    except Exception as error:
+        logger.debug("A body could not be read", exc_info=error)
+    finally:
+        if sock is not None:
+            in_time = state.deadlines.stop(sock)
+    if in_time and raw is not None:
+        return raw
+    # Where the next request would begin nobody knows: told to servers that listen to us, and in gunicorn's way.
+    call.headers["Connection"] = "close"
+    with suppress(AttributeError):
+        call.environ["wsgi.input"].failed = True
+    raise InvalidInput("The body could not be read") if in_time else BodyTimeout()
+
+
+def _socket_of(environ: dict[str, Any]) -> Any:
+    """The connection of the request; None when the server does not show it."""
+    try:
+        return environ.get("gunicorn.socket") or find_socket(environ)[0]
+    except Exception:
+        return None
+
+
+def _limit_connection(call: Call) -> None:
+    """What our own worker does for its connections: no server may wait for ever, to send or for a refused body."""
+    sock = _socket_of(call.environ)
+    if sock is None:
+        return
+    settings = call.state.settings
+    limit_sending(sock, settings.send_timeout)
+    announced = call.environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in call.environ
+    if announced and not call.body_received:
+        call.headers["Connection"] = "close"
+        call.state.deadlines.start(sock, settings.body_timeout)
+
+
+def limit_sending(sock: Any, seconds: float) -> None:
+    """Have the kernel give up a peer that takes nothing of what is sent for so long, whoever waits for it."""
+    with suppress(OSError):  # of another family than TCP
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
 
 
 def _refuse_deep(body: dict[str, Any]) -> None:
@@ -216,10 +275,27 @@ def answer_error(call: Call, error: AgentlipError) -> Response:
     call.headers.update(error.headers)
     if isinstance(error, RateLimited):
         call.headers.update(limits.headers(error.details["limit"], 0))
+    return _answer(call, error.status, _payload(error))
+
+
+def _payload(error: AgentlipError) -> bytes:
     payload: dict[str, Any] = {"error": error.message, "code": error.code}
     if error.details:
         payload["details"] = error.details
-    return _answer(call, error.status, orjson.dumps(payload))
+    return orjson.dumps(payload)
+
+
+def bare_answer(error: AgentlipError) -> bytes:
+    """The whole answer to what was no request, so that there is no call; the connection ends with it."""
+    body = _payload(error)
+    more = (("Content-Length", len(body)), ("X-Request-ID", _new_request_id()), ("Connection", "close"))
+    lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in (*_HEADERS, *more)]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def _new_request_id() -> str:
+    return f"{random.getrandbits(128):032x}"
 
 
 class _CleanHeaders(Headers):
@@ -238,6 +314,8 @@ class _JsonResponse(Response):
 
 
 def _answer(call: Call, status: int, body: bytes) -> Response:
+    if not connections.are_watched:
+        _limit_connection(call)
     headers = [*_HEADERS, ("Content-Length", str(len(body))), ("X-Request-ID", call.request_id), *call.headers.items()]
     response = _JsonResponse([body], status, _CleanHeaders(headers))
     if logger.isEnabledFor(logging.INFO):

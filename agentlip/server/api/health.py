@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 from .. import checks
@@ -17,7 +16,7 @@ def health(call: Call) -> tuple[int, dict[str, Any]]:
         "status": "ok" if fault is None else "degraded",
         **identity,
         "pid": os.getpid(),
-        "uptime_seconds": round(time.time() - call.state.started_at, 3),
+        "uptime_seconds": call.state.uptime_seconds,
     }
     return 200, answer if fault is None else answer | {"reason": fault}
 

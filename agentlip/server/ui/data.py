@@ -51,7 +51,7 @@ def status(call: Call) -> tuple[int, dict[str, Any]]:
     return 200, {
         **state.identity(),
         "version": __version__,
-        "uptime_seconds": round(now - state.started_at, 1),
+        "uptime_seconds": state.uptime_seconds,
         "pid": os.getpid(),
         "workers": state.settings.workers,
         "connections": state.count_all_connections(),

@@ -66,8 +66,10 @@ def _text(call: Call, name: str) -> str:
     return value or ""
 
 
+_BODY_BYTES = 4096  # from people who have not shown who they are
+
 ENDPOINTS = (
     Endpoint("GET", "/ui/session", show, "anyone"),
-    Endpoint("POST", "/ui/session", sign_in, "anyone"),
-    Endpoint("DELETE", "/ui/session", sign_out, "anyone", body_optional=True),
+    Endpoint("POST", "/ui/session", sign_in, "anyone", max_body=_BODY_BYTES),
+    Endpoint("DELETE", "/ui/session", sign_out, "anyone", max_body=_BODY_BYTES, body_optional=True),
 )

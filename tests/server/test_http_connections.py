@@ -1,0 +1,316 @@
+"""Connections of strangers and of slow clients: none of them holds what others need, and each gets its answer."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from ..running_hub import Hub, eventually
+from .calls import API, unique
+from .raw_http import CHANNELS, channel_body, check_headers, dial, head, is_over, json_head, read_answer, talk
+
+SIGN_IN = "/ui/session"
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with little patience."""
+    hub = Hub(tmp_path_factory.mktemp("strict"), BODY_TIMEOUT=1, SEND_TIMEOUT=1).start()
+    yield hub
+    hub.session.close()
+    hub.stop()
+
+
+def resident(hub: Hub) -> int:
+    """Bytes of memory that the only worker holds."""
+    (pid,) = hub.workers()
+    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1]) << 10
+
+
+# Bodies that do not come
+
+
+@pytest.mark.parametrize("first", [b"", b"5\r\n{", b"5"], ids=repr)
+@pytest.mark.parametrize(("path", "length"), [(SIGN_IN, 100), (CHANNELS, 100), (SIGN_IN, None)])
+def test_a_body_that_never_comes_ends_with_408(strict: Hub, path: str, length: int | None, first: bytes) -> None:
+    with dial(strict.port) as sock:
+        sock.sendall(json_head(path, length) + first)
+        started = time.monotonic()
+        answer = read_answer(sock)
+        assert 0.9 < time.monotonic() - started < 5
+        assert (answer.status, answer.code) == (408, "INVALID_INPUT")
+        assert answer.headers["Connection"] == "close"
+        check_headers(answer)
+        assert is_over(sock)
+
+
+def test_a_body_that_trickles_ends_with_408(strict: Hub) -> None:
+    with dial(strict.port) as sock:
+        sock.sendall(json_head(SIGN_IN, 2000))
+        started = time.monotonic()
+        while not select.select([sock], [], [], 0.1)[0]:
+            sock.sendall(b" ")
+            assert time.monotonic() - started < 5
+        assert read_answer(sock).status == 408
+
+
+def test_a_large_body_has_more_time(strict: Hub) -> None:
+    name = unique()
+    body = channel_body(name).ljust(48 * 1024)
+    with dial(strict.port) as sock:
+        sock.sendall(json_head(CHANNELS, len(body)))
+        for at in range(0, len(body), 4096):
+            sock.sendall(body[at : at + 4096])
+            time.sleep(0.15)  # 1.8 seconds in all
+        assert read_answer(sock).status == 201
+
+
+def test_a_token_is_asked_for_before_the_body(strict: Hub) -> None:
+    with dial(strict.port) as sock:
+        sock.sendall(json_head(CHANNELS, 100_000, token=None))
+        started = time.monotonic()
+        assert read_answer(sock).status == 401
+        assert time.monotonic() - started < 0.9
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+def test_the_body_of_a_sign_in_is_small(strict: Hub, method: str) -> None:
+    answer = strict.call(method, SIGN_IN, {"token": "x" * 5000})
+    assert (answer.status_code, answer.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+# Answers that nobody reads
+
+
+def test_pipelined_answers_that_nobody_reads_end_the_connection(strict: Hub) -> None:
+    with dial(strict.port, 4096) as sock:
+        sock.settimeout(8)  # the hub reads no more long before it gives up
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            while True:
+                sock.sendall(head("GET", "/health", token=None) * 200)
+
+
+def test_clients_that_read_no_pages_are_dropped_and_their_memory_is_free(strict: Hub) -> None:
+    topic_id = strict.make_topic(unique(), "large")[1]
+    for _ in range(40):
+        strict.post(topic_id, "x" * 60_000)
+    page = head("GET", f"{API}/messages?topic_id={topic_id}&limit=40")
+    before = resident(strict)
+    (pid,) = strict.workers()
+    open_before = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    socks = [dial(strict.port, 4096) for _ in range(20)]
+    for sock in socks:
+        sock.sendall(page * 5)
+    eventually(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) <= open_before, 15, "the end of all of them")
+    assert resident(strict) - before < 40 << 20
+    for sock in socks:
+        sock.close()
+
+
+def test_a_client_that_reads_slowly_gets_everything(strict: Hub) -> None:
+    topic_id = strict.make_topic(unique(), "slow")[1]
+    for _ in range(40):
+        strict.post(topic_id, "x" * 60_000)
+    with dial(strict.port, 64 * 1024) as sock:
+        sock.sendall(head("GET", f"{API}/messages?topic_id={topic_id}&limit=40", "Connection: close"))
+        received, started = 0, time.monotonic()
+        while part := sock.recv(65_536):
+            received += len(part)
+            time.sleep(0.1)
+    assert received > 40 * 60_000
+    assert time.monotonic() - started > 2  # twice the send timeout
+
+
+# No room
+
+
+def test_strangers_make_room_for_others(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(MAX_CONNECTIONS=1, BODY_TIMEOUT=60)  # 1,002 connections
+    held: list[socket.socket] = []
+    with hub.listen() as (listener, _), contextlib.ExitStack() as stack:
+        for number in range(1_200):
+            sock = stack.enter_context(dial(hub.port))
+            held.append(sock)
+            if number % 3 == 0:
+                sock.sendall(json_head(SIGN_IN, 100, token=None))
+            elif number % 3 == 1:
+                sock.sendall(json_head(SIGN_IN, 4000, token=None) + b"{")
+            else:
+                sock.sendall(json_head(SIGN_IN, None, token=None) + b"5\r\n")
+        started = time.monotonic()
+        assert requests.get(f"{hub.url}/health", timeout=10).status_code == 200
+        assert time.monotonic() - started < 5
+        hub.make_topic()  # with a token
+        assert "channel.created" in str(listener.recv(timeout=5))  # the WebSocket has stayed
+
+
+# Bodies that are no bodies
+
+MALFORMED = [
+    b"zz\r\n",
+    b"-5\r\nhello\r\n0\r\n\r\n",
+    b"5\r\nhelloXX0\r\n\r\n",
+    b"5;\r\r\nhello\r\n",
+    b"\r\n\r\n",
+    b"0x5\r\n",
+]
+
+
+@pytest.mark.parametrize("chunks", MALFORMED, ids=repr)
+def test_a_malformed_chunk_is_a_400_and_ends_the_connection(hub: Hub, chunks: bytes) -> None:
+    before = hub.log()
+    answer = talk(hub, json_head(CHANNELS, None) + chunks + head("GET", CHANNELS))
+    assert (answer.status, answer.code) == (400, "INVALID_INPUT")
+    assert answer.headers["Connection"] == "close"
+    check_headers(answer)
+    assert "Traceback" not in hub.log()[len(before) :]
+
+
+@pytest.mark.parametrize("chunks", MALFORMED, ids=repr)
+@pytest.mark.parametrize("token", [None, "wrong"], ids=["no token", "wrong token"])
+def test_without_a_token_a_malformed_chunk_is_not_even_looked_at(hub: Hub, chunks: bytes, token: str | None) -> None:
+    before = hub.log()
+    answer = talk(hub, json_head(CHANNELS, None, token=token) + chunks + head("GET", "/health"))
+    assert (answer.status, answer.code) == (401, "INVALID_AUTH" if token else "MISSING_AUTH")
+    assert "Traceback" not in hub.log()[len(before) :]
+
+
+@pytest.mark.parametrize("end", ["shut", "closed"])
+def test_a_body_that_ends_early_changes_nothing(hub: Hub, end: str) -> None:
+    name = unique()
+    with dial(hub.port) as sock:
+        sock.sendall(json_head(CHANNELS, 500) + channel_body(name))
+        if end == "shut":
+            sock.shutdown(socket.SHUT_WR)
+            assert read_answer(sock).status == 400
+    assert name not in hub.call("GET", CHANNELS).text
+
+
+# Refusals arrive
+
+
+@pytest.mark.parametrize(("token", "status"), [("right", 413), (None, 401)])
+@pytest.mark.parametrize("lines", [["Connection: close"], []], ids=["close", "keep-alive"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunks"])
+def test_the_answer_to_a_large_body_arrives(
+    hub: Hub, token: str | None, status: int, lines: list[str], chunked: bool
+) -> None:
+    data = b"x" * (1 << 20)
+    shown = {} if token else {"token": None}
+    for _ in range(5):
+        with dial(hub.port) as sock:
+            sock.sendall(json_head(CHANNELS, None if chunked else 20 << 20, *lines, **shown))
+            for _ in range(20):
+                sock.sendall(b"100000\r\n%s\r\n" % data if chunked else data)
+            if chunked:
+                sock.sendall(b"0\r\n\r\n")
+            answer = read_answer(sock)
+            assert answer.status == status
+            assert answer.headers["Connection"] == "close"
+            assert is_over(sock)
+
+
+def test_a_small_refused_body_leaves_the_connection_open(hub: Hub) -> None:
+    with dial(hub.port) as sock:
+        for _ in range(3):
+            sock.sendall(json_head(CHANNELS, 20_000, token=None) + b"x" * 20_000)
+            answer = read_answer(sock)
+            assert (answer.status, answer.headers["Connection"]) == (401, "keep-alive")
+
+
+def test_an_endless_body_of_a_stranger_holds_nobody_up(hub: Hub) -> None:
+    with dial(hub.port) as sock:
+        sock.sendall(json_head(CHANNELS, None, token=None))
+        piece = b"1\r\nx\r\n" * 20_000
+        started = time.monotonic()
+        slowest = 0.0
+        sock.settimeout(3)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            while time.monotonic() - started < 3:
+                sock.sendall(piece)
+                asked = time.monotonic()
+                hub.call("GET", "/health")
+                slowest = max(slowest, time.monotonic() - asked)
+    assert slowest < 0.5
+
+
+# 100-continue
+
+
+def test_a_body_is_asked_for_when_the_token_is_right(hub: Hub) -> None:
+    body = channel_body(unique())
+    with dial(hub.port) as sock:
+        for status in (201, 400):  # the second exists already
+            sock.sendall(json_head(CHANNELS, len(body), "Expect: 100-continue"))
+            assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            sock.sendall(body)
+            assert read_answer(sock).status == status
+
+
+@pytest.mark.parametrize(
+    ("length", "token", "status"), [(100, None, 401), (100, "wrong", 401), (10 << 20, "right", 413)]
+)
+def test_a_body_that_will_be_refused_is_not_asked_for(hub: Hub, length: int, token: str | None, status: int) -> None:
+    shown = {} if token == "right" else {"token": token}
+    answer = talk(hub, json_head(CHANNELS, length, "Expect: 100-continue", **shown))
+    assert answer.status == status
+    assert answer.headers["Connection"] == "close"
+
+
+# What the server answers before there is a call
+
+UNREADABLE = {
+    "nonsense": (b"nonsense\r\n\r\n", 400),
+    "a method in lower case": (b"get / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "no such version": (b"GET /health HTTP/7.1\r\nHost: x\r\n\r\n", 400),
+    "a header without a colon": (b"GET /health HTTP/1.1\r\nHost: x\r\nbad\r\n\r\n", 400),
+    "a space before the colon": (b"GET /health HTTP/1.1\r\nHost: x\r\nAuthorization : Bearer secret\r\n\r\n", 400),
+    "a folded header": (b"GET /health HTTP/1.1\r\nHost: x\r\nX-A: 1\r\n 2\r\n\r\n", 400),
+    "two lengths": (b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    "length and chunks": (b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    "two hosts": (b"GET /health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
+    "another coding": (b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: brotli\r\n\r\n", 501),
+    "another expectation": (head("POST", "/health", "Expect: the-unexpected"), 417),
+    "a long line": (head("GET", "/health?" + "x" * 9000), 414),
+    "a long header": (head("GET", "/health", "X-Long: " + "x" * 9000), 431),
+    "many headers": (head("GET", "/health", *(f"X-{number}: 1" for number in range(200))), 431),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_what_can_not_be_read_is_answered_in_json(hub: Hub, name: str) -> None:
+    data, status = UNREADABLE[name]
+    before = hub.log()
+    answer = talk(hub, data)
+    assert (answer.status, answer.code) == (status, "INVALID_INPUT")
+    assert answer.headers["Connection"] == "close"
+    check_headers(answer)
+    assert "secret" not in answer.body.decode()
+    assert not re.search("Traceback|secret", hub.log()[len(before) :])
+
+
+def test_a_long_request_line_passes(hub: Hub) -> None:
+    query = "&".join(f"topic_id=topic_{number:029}" for number in range(180))
+    line = f"GET {API}/events?{query} HTTP/1.1"
+    assert 8000 < len(line) <= 8190
+    assert hub.call("GET", f"{API}/events?{query}").status_code == 200
+    padded = f"{API}/events?x=".ljust(8190 - len("GET  HTTP/1.1"), "x")
+    assert hub.call("GET", padded).status_code == 200
+
+
+def test_slow_headers_end_the_connection(hub: Hub) -> None:
+    with dial(hub.port) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\n")
+        started = time.monotonic()
+        assert is_over(sock)
+        assert time.monotonic() - started < 5
