@@ -19,16 +19,22 @@ from .errors import ConfigError
 from .workspace import database_path
 
 PREFIX = "AGENTLIP_"
+# What Kubernetes, and Docker's links, put into AGENTLIP_PORT of everybody beside a service named `agentlip`.
+_SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://[^\s/]+:\d{1,5}", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the table: `AGENTLIP_<name>`, its default as written by a user, its parser."""
+    """One row of the table: `AGENTLIP_<name>`, its default as written by a user, its parser.
+
+    Those `of_server` are for the standalone hub alone: an embedded one does not read them.
+    """
 
     name: str
     default: Any
     parse: Callable[[Any], Any]
     help: str
+    of_server: bool = False
 
 
 def _text(value: Any) -> str:
@@ -123,6 +129,12 @@ def _patterns(value: Any) -> tuple[re.Pattern[str], ...]:
         raise ValueError("must be regular expressions separated by white space") from None
 
 
+def _unix_socket(value: Any) -> str | None:
+    if value is not None and not re.fullmatch(r"unix:[^\0\n]{1,107}", str(value).strip()):
+        raise ValueError("must be the path of a UNIX socket, such as unix:/run/agentlip/hub.sock")
+    return None if value is None else str(value).strip()
+
+
 def _path(value: Any) -> Path:
     try:
         return Path(_text(value)).expanduser().absolute()
@@ -145,9 +157,35 @@ SETTINGS: tuple[Setting, ...] = (
         "The token clients must show. Unset: made once and kept in `auth_token` beside the database. "
         "Set to nothing: no token is configured, and the hub answers 503 `NO_AUTH_CONFIGURED`.",
     ),
-    Setting("HOST", "127.0.0.1", _text, "The address to listen on."),
-    Setting("PORT", 8787, _whole(0, 65535), "The port to listen on; 0 takes a free one (see server.json)."),
-    Setting("WORKERS", 1, _whole(1, 256), "Worker processes."),
+    Setting(
+        "HOST",
+        "127.0.0.1",
+        _text,
+        "The address to listen on. One that other machines can reach needs `AGENTLIP_ALLOW_NETWORK`.",
+        of_server=True,
+    ),
+    Setting(
+        "PORT",
+        8787,
+        _whole(0, 65535),
+        "The port to listen on; 0 takes a free one (see server.json). Unset: 8787, or a free one when that is taken.",
+        of_server=True,
+    ),
+    Setting(
+        "BIND",
+        None,
+        _unix_socket,
+        "A UNIX socket to listen on in the place of an address and a port: `unix:/run/agentlip/hub.sock`.",
+        of_server=True,
+    ),
+    Setting(
+        "ALLOW_NETWORK",
+        "off",
+        _switch,
+        "`on`: the hub may listen on addresses that other machines can reach. It speaks plain HTTP.",
+        of_server=True,
+    ),
+    Setting("WORKERS", 1, _whole(1, 256), "Worker processes.", of_server=True),
     Setting("PUBLIC_READS", "off", _switch, "`on`: GET calls need no token, as on other v1 hubs."),
     Setting("MAX_CONNECTIONS", 1000, _whole(1, 1_000_000), "WebSockets per worker; above it the answer is 503."),
     Setting("QUEUE_EVENTS", 1000, _whole(1, 1_000_000), "Events that may wait for one slow WebSocket."),
@@ -191,6 +229,7 @@ SETTINGS: tuple[Setting, ...] = (
         None,
         _optional_seconds,
         "Seconds without a call and without a WebSocket after which the standalone hub stops. Unset: never.",
+        of_server=True,
     ),
     Setting("UI", "on", _switch, "`off`: there is no web page at `/ui`."),
     Setting(
@@ -199,7 +238,13 @@ SETTINGS: tuple[Setting, ...] = (
         _optional_url,
         "Where the web page sends people who are not signed in to a host application that has an `authorize`.",
     ),
-    Setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error", "critical"), "What is logged."),
+    Setting(
+        "LOG_LEVEL",
+        "info",
+        _choice("debug", "info", "warning", "error", "critical"),
+        "What is logged.",
+        of_server=True,
+    ),
     Setting(
         "INSTANCE_ID",
         None,
@@ -207,6 +252,18 @@ SETTINGS: tuple[Setting, ...] = (
         "The hub's instance id. Unset: made at start; gunicorn.conf.py sets it so that all workers share one.",
     ),
 )
+
+
+def is_given(environ: Mapping[str, str], name: str) -> bool:
+    """Whether the environment has a value for a setting; an empty one counts for AUTH_TOKEN alone."""
+    value = environ.get(PREFIX + name)
+    return value is not None and (bool(value) or name == "AUTH_TOKEN") and not _SERVICE_LINK.fullmatch(value)
+
+
+def service_links(environ: Mapping[str, str]) -> list[str]:
+    """The variables that have the name of a setting, but tell of a Kubernetes service, and are ignored."""
+    names = [PREFIX + setting.name for setting in SETTINGS]
+    return [name for name in names if _SERVICE_LINK.fullmatch(environ.get(name, ""))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +274,8 @@ class Settings:
     auth_token: str | None = field(repr=False)
     host: str
     port: int
+    bind: str | None
+    allow_network: bool
     workers: int
     public_reads: bool
     max_connections: int
@@ -241,15 +300,21 @@ class Settings:
     instance_id: str | None
 
     @classmethod
-    def load(cls, environ: Mapping[str, str], config: Mapping[str, Any] | None = None) -> Settings:
-        """Parse the settings; raise ConfigError with one line naming the first bad one."""
+    def load(
+        cls, environ: Mapping[str, str], config: Mapping[str, Any] | None = None, *, embedded: bool = False
+    ) -> Settings:
+        """Parse the settings; raise ConfigError with one line naming the first bad one.
+
+        An `embedded` hub has the defaults of those that are for the server.
+        """
         values = {}
         for setting in SETTINGS:
             key = PREFIX + setting.name
-            raw = environ.get(key, setting.default)
-            if raw == "" and setting.name != "AUTH_TOKEN":
-                raw = setting.default
-            if config is not None and key in config:
+            ignored = embedded and setting.of_server
+            raw = setting.default
+            if not ignored and is_given(environ, setting.name):
+                raw = environ[key]
+            if not ignored and config is not None and key in config:
                 raw = setting.default if config[key] is None else config[key]
             if setting.name == "DB" and raw is setting.default:
                 raw = database_path(Path.cwd())

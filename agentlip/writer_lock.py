@@ -95,6 +95,22 @@ def holder(folder: Path) -> int | None:
         return None
 
 
+def has_orphans(folder: Path) -> bool:
+    """Whether the lock is held by workers of a hub that is gone itself."""
+    pid = holder(folder)
+    return pid == 0 or (pid is not None and not is_running(pid))
+
+
+def wait_for_orphans(folder: Path, timeout: float = _ORPHAN_SECONDS) -> bool:
+    """Wait until they have noticed, which takes a second or so; False: they are still there after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while has_orphans(folder):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def foreign_holder(pid: int, path: Path) -> str:
     """The line about a lock file that a living process has written, but does not hold."""
     return (

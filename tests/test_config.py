@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentlip.config import SETTINGS, Settings
+from agentlip.config import SETTINGS, Settings, is_given, service_links
 from agentlip.errors import ConfigError
 
 # name: default, text in the environment, what it means, value in app.config, what that means
@@ -18,6 +18,8 @@ TABLE: dict[str, tuple[Any, str, Any, Any, Any]] = {
     "AUTH_TOKEN": (None, "from-environment", "from-environment", "from-config", "from-config"),
     "HOST": ("127.0.0.1", "0.0.0.0", "0.0.0.0", "::1", "::1"),
     "PORT": (8787, "0", 0, 65535, 65535),
+    "BIND": (None, "unix:/run/a.sock", "unix:/run/a.sock", " unix:b ", "unix:b"),
+    "ALLOW_NETWORK": (False, "on", True, True, True),
     "WORKERS": (1, "4", 4, 256, 256),
     "PUBLIC_READS": (False, "on", True, True, True),
     "MAX_CONNECTIONS": (1000, "1", 1, 1_000_000, 1_000_000),
@@ -62,6 +64,9 @@ NONSENSE = [
     ("PORT", "80.5"),
     ("PORT", True),
     ("PORT", "9" * 30),
+    ("BIND", "127.0.0.1:80"),
+    ("BIND", "unix:"),
+    ("ALLOW_NETWORK", "perhaps"),
     ("WORKERS", "0"),
     ("WORKERS", "257"),
     ("PUBLIC_READS", "maybe"),
@@ -163,6 +168,26 @@ def test_nonsense_is_a_config_error_of_one_line_that_names_the_setting(name: str
 def test_nonsense_in_the_environment_is_shown() -> None:
     with pytest.raises(ConfigError, match=r"^AGENTLIP_PORT must be .*, not 'eighty'$"):
         Settings.load({"AGENTLIP_PORT": "eighty"})
+
+
+@pytest.mark.parametrize("link", ["tcp://10.0.0.1:8787", "udp://10.0.0.1:53", "tcp://[fd00::1]:8787"])
+def test_what_kubernetes_says_of_a_service_is_no_setting(link: str) -> None:
+    environ = {"AGENTLIP_PORT": link, "AGENTLIP_SERVICE_PORT": "8787", "AGENTLIP_PORT_8787_TCP": link}
+    assert Settings.load(environ) == Settings.load({})
+    assert service_links(environ) == ["AGENTLIP_PORT"]
+    assert not is_given(environ, "PORT")
+
+
+OF_THE_SERVER = {
+    "HOST": "0.0.0.0", "PORT": "nonsense", "BIND": "nonsense", "ALLOW_NETWORK": "nonsense", "WORKERS": "nonsense",
+    "IDLE_SHUTDOWN": "nonsense", "LOG_LEVEL": "nonsense",
+}  # fmt: skip
+
+
+def test_an_embedded_hub_does_not_read_what_is_for_the_server() -> None:
+    given = {f"AGENTLIP_{name}": value for name, value in OF_THE_SERVER.items()}
+    assert Settings.load(given, embedded=True) == Settings.load({}) == Settings.load({}, given, embedded=True)
+    assert {setting.name for setting in SETTINGS if setting.of_server} == set(OF_THE_SERVER)
 
 
 def test_the_error_never_shows_a_bad_token() -> None:

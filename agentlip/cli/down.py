@@ -66,13 +66,8 @@ def _kill(process: HubProcess, folder: Path) -> None:
 
 
 def _wait_for_orphans(folder: Path, timeout: float) -> None:
-    """Workers of a killed hub hold the lock until they notice, for a second or so."""
-
-    def has_orphans() -> bool:
-        pid = writer_lock.holder(folder)
-        return pid == 0 or (pid is not None and not writer_lock.is_running(pid))
-
-    if not _comes_true(lambda: not has_orphans(), timeout):
+    """Workers of a killed hub hold the lock until they notice."""
+    if not writer_lock.wait_for_orphans(folder, timeout):
         left = ", ".join(str(pid) for pid in sorted(writer_lock.users(folder))) or "unknown"
         raise TimeoutError(f"the hub is gone, but its workers (processes {left}) still hold {folder.parent}")
 

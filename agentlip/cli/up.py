@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 from pathlib import Path
 
 import click
 
-from .. import writer_lock
-from ..config import PREFIX, Settings
+from .. import listening, writer_lock
+from ..config import PREFIX, Settings, is_given
 from ..errors import ConfigError, LockHeld
 from . import output
 from .context import Context
@@ -77,7 +76,9 @@ def up(
     _refuse_second(folder)
     if make_workspace(settings):
         click.echo(f"Made a workspace: {folder}", err=context.as_json)
-    _check_address(settings)
+    if not writer_lock.wait_for_orphans(folder):  # they have the port, too
+        raise LockHeld(f"another hub serves {folder.parent}, or workers that it left behind do")
+    _check_address(settings, is_given(environ, "PORT"))
     _make_paths_absolute(environ)
     if detach:
         start_detached(_PROGRAM, environ, _PACKAGES, folder, context.as_json)
@@ -102,18 +103,16 @@ def _refuse_second(folder: Path) -> None:
     raise LockHeld(writer_lock.foreign_holder(pid, folder / writer_lock.LOCK_FILE))
 
 
-def _check_address(settings: Settings) -> None:
+def _check_address(settings: Settings, is_asked: bool) -> None:
     """Say at once what gunicorn would say after five attempts."""
-    if "LISTEN_FDS" in os.environ:  # systemd has opened the socket
+    if "LISTEN_FDS" in os.environ or settings.bind is not None:  # systemd has opened the socket
         return
     try:
-        with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.host, settings.port))
-    except (OSError, UnicodeError) as error:
+        listening.probe(settings.host, settings.port if is_asked else 0)
+    except ConfigError:
         _refuse_second(settings.db.parent)  # it may have started just now, and have the port
-        reason = getattr(error, "strerror", None) or "no such address"
-        raise ConfigError(f"can not listen on {settings.host}, port {settings.port}: {reason}") from None
+        raise
+    listening.check_network(settings, settings.host)
 
 
 def _make_paths_absolute(environ: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import AgentlipError, ConfigError
 from ..workspace import FOLDER, find_root, read_server_file
@@ -31,7 +31,10 @@ class Address:
         try:
             parts = urlsplit(url)
             usable = (
-                parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) and "@" not in parts.netloc
+                parts.scheme in ("http", "https", "http+unix")
+                and parts.hostname
+                and (parts.port or 1)
+                and "@" not in parts.netloc
             )
         except ValueError:
             usable = False
@@ -43,11 +46,21 @@ class Address:
 
     @property
     def websocket_url(self) -> str:
+        if socket_in(self.url) is not None:
+            return f"ws://localhost{urlsplit(self.url).path}/ws"
         return "ws" + self.url.removeprefix("http") + "/ws"
+
+
+def socket_in(url: str) -> str | None:
+    """The path of the UNIX socket that an http+unix URL names; None for any other URL."""
+    parts = urlsplit(url)
+    return unquote(parts.netloc) if parts.scheme == "http+unix" else None
 
 
 def url_in(server: dict[str, Any]) -> str:
     """The URL of the hub that wrote this server.json; it may be gone."""
+    if server.get("socket"):
+        return f"http+unix://{quote(str(server['socket']), safe='')}"
     host = str(server.get("host") or "127.0.0.1")
     host = _EVERYWHERE.get(host, host)
     return f"http://[{host}]:{server.get('port')}" if ":" in host else f"http://{host}:{server.get('port')}"

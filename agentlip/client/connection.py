@@ -12,6 +12,7 @@ import ssl
 import threading
 from collections import deque
 from contextlib import suppress
+from typing import Any
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, ProtocolError
@@ -20,7 +21,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from ..errors import AgentlipError
-from .address import Address
+from .address import Address, socket_in
 from .errors import HubUnreachable, error_of
 
 # The hub is asked for a sign of life after so long without one, and given up after as long again.
@@ -66,21 +67,28 @@ class Connection:
 
     def _connect(self, timeout: float) -> None:
         """Try the addresses of the host one after the other; `close` ends it, but for the question to the resolver."""
-        uri = self._protocol.uri
         failure = OSError("the host has no address")
-        for family, kind, number, _, target in socket.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM):
+        for family, kind, number, target in self._places():
             sock = self._socket = socket.socket(family, kind, number)
             try:
                 if self._closed:
                     raise OSError("closed")
                 sock.settimeout(timeout)
                 sock.connect(target)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if family != socket.AF_UNIX:
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 return
             except OSError as error:
                 sock.close()
                 failure = error
         raise failure
+
+    def _places(self) -> list[tuple[int, int, int, Any]]:
+        path, uri = socket_in(self._address.url), self._protocol.uri
+        if path is not None:
+            return [(socket.AF_UNIX, socket.SOCK_STREAM, 0, path)]
+        found = socket.getaddrinfo(uri.host, uri.port, type=socket.SOCK_STREAM)
+        return [(family, kind, number, target) for family, kind, number, _, target in found]
 
     def _encrypt(self, context: ssl.SSLContext) -> None:
         assert self._socket is not None

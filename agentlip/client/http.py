@@ -6,6 +6,7 @@ A change is sent once. When it can not be known whether it was made, that is sai
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 import time
@@ -18,7 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from .address import Address
+from .address import Address, socket_in
 from .errors import HubUnreachable, OutcomeUnknown, error_of
 
 # Servers close a connection that is idle for some seconds, gunicorn after two. A change that meets this would have
@@ -92,6 +93,9 @@ class Http:
                 connection.close()
         parts = urlsplit(base)
         host = parts.hostname or ""
+        path = socket_in(base)
+        if path is not None:
+            return False, _UnixConnection(path, self._timeout)
         if parts.scheme == "https":
             context = self._ssl_context or ssl.create_default_context()
             return False, HTTPSConnection(host, parts.port or 443, timeout=self._timeout, ssl_context=context)
@@ -110,6 +114,23 @@ class Http:
             idle, self._idle = self._idle, []
         for _, _, connection in idle:
             connection.close()
+
+
+class _UnixConnection(HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+        self._seconds = timeout
+
+    def _new_conn(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.settimeout(self._seconds)
+            made.connect(self._path)
+        except BaseException:
+            made.close()
+            raise
+        return made
 
 
 def _open(connection: HTTPConnection, base: str) -> None:

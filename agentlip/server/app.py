@@ -75,6 +75,10 @@ def _is_usual(environ: Mapping[str, Any]) -> bool:
     return method in METHODS
 
 
+class _Standalone(Agentlip):
+    _embedded = False
+
+
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """The hub as an application; `config` holds AGENTLIP_* settings that win over the environment.
 
@@ -82,7 +86,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """
     app = HubApp("agentlip", static_folder=None)
     app.config.update(config or {})
-    Agentlip(app)
+    _Standalone(app)
     state = app.extensions["agentlip"]
     app.answers = state.answers
     logs.log_to_stderr(state.settings.log_level)

@@ -21,6 +21,8 @@ class Agentlip:
     to close them; as a context manager it does so at the end.
     """
 
+    _embedded = True
+
     def __init__(
         self, app: Flask | None = None, url_prefix: str | None = None, authorize: Authorize | None = None
     ) -> None:
@@ -33,7 +35,7 @@ class Agentlip:
 
     def init_app(self, app: Flask, url_prefix: str | None = None, authorize: Authorize | None = None) -> None:
         """Read the settings (raises ConfigError) and register the routes; files are opened on first use."""
-        settings = Settings.load(os.environ, app.config)
+        settings = Settings.load(os.environ, app.config, embedded=self._embedded)
         logs.redact_server_logs()
         state = app.extensions["agentlip"] = HubState(settings, authorize or self._authorize)
         self._states.add(state)
@@ -41,7 +43,7 @@ class Agentlip:
         state.answers = ws.register(blueprint) | api.register(blueprint, ui.ENDPOINTS if settings.ui else ())
         if settings.ui:
             ui.register(blueprint)
-        if not hasattr(app, "answers"):
+        if self._embedded:
             _exempt_from_csrf(app, blueprint)
         app.register_blueprint(blueprint, url_prefix=url_prefix or self._url_prefix)
 

@@ -1,10 +1,11 @@
 """gunicorn's settings for the standalone hub; `gunicorn.conf.py` and `agentlip up` use them."""
 
+from .. import listening
 from . import lifecycle
 
 settings = lifecycle.settings_or_exit()
 
-bind = lifecycle.bind_address(settings)
+bind = listening.bind_address(settings)
 workers = settings.workers
 worker_class = "agentlip.server.worker.Worker"
 # Sockets beyond our own limit must reach the application to be told 503, not hang in the backlog.

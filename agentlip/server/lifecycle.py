@@ -17,8 +17,10 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from .. import concurrency
-from ..config import PREFIX, Settings
+from gunicorn.sock import create_sockets
+
+from .. import concurrency, listening
+from ..config import PREFIX, Settings, is_given, service_links
 from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
 from ..model import timestamp
 from ..store.database import Database
@@ -48,15 +50,13 @@ def settings_or_exit() -> Settings:
     """The settings from the environment; a bad one ends the process with one line and exit code 1."""
     # Workers inherit it, and a reload keeps it: all processes of a hub share one instance id.
     os.environ.setdefault(PREFIX + "INSTANCE_ID", secrets.token_hex(16))
+    for name in service_links(os.environ):
+        value = os.environ.pop(name)
+        print(f"agentlip: {name}={value} is ignored: it tells of a service, and is no setting of ours", file=sys.stderr)
     try:
         return Settings.load(os.environ)
     except ConfigError as error:
         sys.exit(f"agentlip: {error}")
-
-
-def bind_address(settings: Settings) -> str:
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{host}:{settings.port}"
 
 
 def on_starting(server: Any) -> None:
@@ -67,8 +67,12 @@ def on_starting(server: Any) -> None:
     settings = settings_or_exit()
     lock = WriterLock(settings.db.parent)
     try:
+        for place in server.cfg.address:
+            if isinstance(place, tuple):
+                listening.check_network(settings, place[0])
         prepare_folder(settings.db.parent)
         lock.acquire()
+        _take_a_port(server, settings)
         _take_token(server, settings)
         database = Database(settings.db, settings.synchronous)
         server.agentlip_db_id = database.prepare()
@@ -83,6 +87,19 @@ def on_starting(server: Any) -> None:
     server.agentlip_lock = lock
     server.agentlip_started_at = timestamp(time.time_ns() // 1_000_000)
     _be_active()
+
+
+def _take_a_port(server: Any, settings: Settings) -> None:
+    """Listen on the usual port, or on a free one when it is taken and nobody has asked for it.
+
+    gunicorn itself only knows ports that are asked for. The lock is held: workers that a killed hub of this workspace
+    left behind have let go of the port.
+    """
+    asked = is_given(os.environ, "PORT") or server.cfg.bind != [listening.bind_address(settings)]
+    if asked or settings.bind is not None or server.LISTENERS or {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():
+        return
+    taken = listening.listen_somewhere(settings.host, settings.port, server.cfg.backlog)
+    server.LISTENERS = create_sockets(server.cfg, server.log, [taken.detach()])
 
 
 def _take_token(server: Any, settings: Settings) -> None:
@@ -115,8 +132,7 @@ def _write_server_file(server: Any) -> None:
     content = {
         "instance_id": settings.instance_id,
         "db_id": server.agentlip_db_id,
-        "port": address[1],
-        "host": settings.host,
+        **listening.place_of(settings, address),
         "auth_token": server.agentlip_token,
         "pid": os.getpid(),
         "started_at": server.agentlip_started_at,

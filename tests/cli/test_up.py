@@ -75,7 +75,7 @@ def test_a_file_in_the_folders_place_is_one_line(here: WorkingFolder, command: s
 
 def test_a_hub_in_the_foreground_has_the_pid_and_the_exit_code_of_the_command(here: WorkingFolder) -> None:
     (here.root / "secrets.py").write_text("raise SystemExit('a module of the working folder was imported')")
-    process = here.start("up", "--workers", 2, HOST="0.0.0.0")
+    process = here.start("up", "--workers", 2, HOST="0.0.0.0", ALLOW_NETWORK="on")
     assert here.server["pid"] == process.pid
     assert here.server["host"] == "0.0.0.0"
     eventually(lambda: len(here.workers()) == 2)
