@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from .model import Scope
 
 MAX_MESSAGE_BYTES = 262_144
+MAX_IDS = 10_000  # channels and topics of one subscription, together
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
@@ -91,6 +92,8 @@ def parse_hello(message: str | bytes) -> Hello | Close:
     topics = _ids(wanted.get("topics"))
     if topics is None:
         return INVALID_TOPICS
+    if len(channels) + len(topics) > MAX_IDS:
+        return INVALID_SUBSCRIPTIONS
     return Hello(after, channels, topics, hello.get("db_id"))
 
 

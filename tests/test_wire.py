@@ -107,6 +107,16 @@ def test_bad_subscriptions_are_refused(subscriptions: Any, reason: str) -> None:
     assert wire.parse_hello(hello(subscriptions=subscriptions)) == (1003, reason)
 
 
+@pytest.mark.parametrize("channels", [0, 1, 4000, wire.MAX_IDS])
+def test_the_ids_of_a_subscription_are_bounded_in_all(channels: int) -> None:
+    some = [f"c{number}" for number in range(channels)]
+    topics = [f"t{number}" for number in range(wire.MAX_IDS - channels)]
+    fine = {"channels": some * 2, "topics": topics}
+    assert wire.parse_hello(hello(subscriptions=fine)) == (0, frozenset(some), frozenset(topics), None)
+    for one_more in ({"channels": some, "topics": [*topics, "x"]}, {"channels": [*some, "x"], "topics": topics}):
+        assert wire.parse_hello(hello(subscriptions=one_more)) == (1003, "Invalid subscriptions")
+
+
 def test_the_cursor_is_checked_before_the_subscriptions() -> None:
     assert wire.parse_hello(hello(after_event_id=-1, subscriptions=7)) == wire.INVALID_CURSOR
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from .. import concurrency
 from ..model import Event
+from ..store import log
 from .subscription import Subscription
 
 if TYPE_CHECKING:
@@ -89,22 +90,27 @@ class Follower:
         if bell.wakeup is None or not bell.wakeup.belongs_here():
             bell.wakeup = concurrency.new_wakeup()
         while not bell.closed:
-            if self._page or self._read():
+            if self._page:
                 event = self._page.popleft()
                 self._given = event.event_id
                 return event
-            bell.wakeup.wait(_LOOK_SECONDS)
+            if not self._read():
+                bell.wakeup.wait(_LOOK_SECONDS)
         raise StopIteration
 
     def _read(self) -> bool:
-        """Read the next page; False when nothing new matches."""
+        """Read the next page; False when there is none, as nothing new was committed."""
         wanted, head = self.bell.subscription, self._store.latest()
-        if head > self._read_to and not wanted.is_nothing:
-            channels, topics = sorted(wanted.channels or ()), sorted(wanted.topics or ())
-            page = self._store.events(self._read_to, head, _PAGE_EVENTS, False, channels, topics)
-            self._read_to = page[-1].event_id if len(page) == _PAGE_EVENTS else head
-            self._page.extend(page)
-        return bool(self._page)
+        if head <= self._read_to or wanted.is_nothing:
+            return False
+        started = time.monotonic()
+        page, self._read_to = self._store.read(
+            log.event_page, self._read_to, head, _PAGE_EVENTS, wanted.channels or (), wanted.topics or ()
+        )
+        self._page.extend(page)
+        if not page:
+            time.sleep(time.monotonic() - started)  # after a long search others get as much time
+        return True
 
     def call(self, listener: Callable[[Event], None]) -> None:
         """Give every event to `listener`, until closed. What it raises is logged, and the next event follows."""

@@ -3,20 +3,27 @@
 Pages of everything are kept and shared.  Events never change, so a page is good for ever: when many
 clients catch up at once, each is read and encoded once.  Pages end at multiples of PAGE_EVENTS, so
 that clients with different cursors meet on the same ones after their first.
+
+Pages of some ids are read one at a time, and one that took long makes way for as long again: however many clients
+with many ids catch up at once, the others have half of the time.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import OrderedDict
 from typing import NamedTuple
 
 from .. import concurrency
+from ..store.log import Entry
 from ..store.store import Store
 from .subscription import Subscription
 from .tail import Tail
 
 PAGE_EVENTS = 250  # of messages of usual size a page then fits into the socket's buffer, and nobody waits
 PAGE_BYTES = 256 * 1024
+LONG_SECONDS = 0.002
 KEPT_PAGES = 128  # of at most about PAGE_BYTES each, but for single events that are larger
 
 
@@ -29,7 +36,7 @@ class Page(NamedTuple):
 
 
 class Pages:
-    """May be used from any thread or greenlet; `next` reads the log inline when it must."""
+    """May be used from any thread or greenlet; `next` reads the log inline when it must, and may wait for its turn."""
 
     def __init__(self, store: Store, tail: Tail, max_events: int) -> None:
         self._store = store
@@ -37,6 +44,7 @@ class Pages:
         self._size = min(PAGE_EVENTS, max_events)
         self._kept: OrderedDict[tuple[int, int], Page] = OrderedDict()
         self._lock = concurrency.native_lock()
+        self._turn = threading.Lock()
 
     def next(self, after: int, until: int, wanted: Subscription) -> Page:
         """The next page of wanted events with `after < event_id <= until`; without events when none are left."""
@@ -75,6 +83,18 @@ class Pages:
         return Page(b"".join(frames), len(frames), last_id)
 
     def _read(self, after: int, until: int, wanted: Subscription) -> Page:
-        entries = self._store.entries(after, until, self._size, PAGE_BYTES, wanted.channels, wanted.topics)
-        last_id = entries[-1].event_id if entries else until
-        return Page(b"".join(entry.frame for entry in entries), len(entries), last_id)
+        if wanted.is_everything:
+            entries = self._store.entries(after, until, self._size, PAGE_BYTES)
+            return _page(entries, entries[-1].event_id if entries else until)
+        channels, topics = wanted.channels or frozenset(), wanted.topics or frozenset()
+        with self._turn:
+            started = time.monotonic()
+            entries, last_id = self._store.page(after, until, self._size, PAGE_BYTES, channels, topics)
+            spent = time.monotonic() - started
+            if spent > LONG_SECONDS:
+                time.sleep(spent)
+        return _page(entries, last_id)
+
+
+def _page(entries: list[Entry], last_id: int) -> Page:
+    return Page(b"".join(entry.frame for entry in entries), len(entries), last_id)

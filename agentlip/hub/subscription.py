@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..model import Scope
-
-# More ids than this are not looked up one by one: events are read, and matched in memory.
-FEW_IDS = 100
+from ..store.log import FEW_IDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +25,7 @@ class Subscription:
 
     @property
     def is_wide(self) -> bool:
+        """Whether it has more ids than are worth a look at an index each."""
         return len(self.channels or ()) + len(self.topics or ()) > FEW_IDS
 
     def matches(self, scope: Scope) -> bool:

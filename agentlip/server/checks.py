@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import InvalidInput, PayloadTooLarge
 from ..model import Scope
+from ..wire import MAX_IDS
 
 MAX_CONTENT_BYTES = 65_536
 MAX_NAME_CHARS = 100
@@ -86,6 +87,8 @@ def ids(values: Iterable[str] | None, name: str) -> frozenset[str] | None:
     chosen = frozenset(values) if not isinstance(values, str) else frozenset((None,))
     if not all(isinstance(item, str) for item in chosen):
         raise InvalidInput(f"{name} must be a list of ids")
+    if len(chosen) > MAX_IDS:
+        raise InvalidInput(f"{name} must be at most {MAX_IDS} ids")
     return chosen  # type: ignore[return-value]
 
 

@@ -7,9 +7,9 @@ by BEGIN IMMEDIATE), so `event_id > cursor` never misses a row and never sees on
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+import time
+from collections.abc import Callable, Collection
+from typing import TypeVar
 
 import orjson
 
@@ -37,8 +37,18 @@ _FORWARD = {
     for column in _SCOPE_COLUMNS
 }
 _BACKWARD = {column: sql.replace("LIMIT", "DESC LIMIT") for column, sql in _FORWARD.items()}
+_SCOPES = (
+    "SELECT event_id, scope_channel_id, scope_topic_id, scope_topic_id2 FROM events "
+    "WHERE event_id > ? AND event_id <= ? ORDER BY event_id"
+)
 
-_Query = tuple[str, tuple[Any, ...]]
+# Up to so many ids are looked up in the indexes, which costs up to 15 us for each; for more the log is read forward
+# once, 1 us an event, in stretches of about SCAN_SECONDS.
+FEW_IDS = 100
+SCAN_SECONDS = 0.002
+_SCAN_STEP = 64  # events between two looks at the clock
+
+T = TypeVar("T")
 
 MAX_ID = (1 << 63) - 1
 _ENVELOPE_BYTES = 250
@@ -97,40 +107,45 @@ def bounds(connection: sqlite3.Connection) -> tuple[int, int]:
     return row[0] or 0, row[1] or 0
 
 
-def entries(
+def entries(connection: sqlite3.Connection, after: int, until: int, limit: int, max_bytes: int) -> list[Entry]:
+    """The next events with `after < event_id <= until`, ascending, as frames.
+
+    At most `limit` events, and no more once their frames exceed `max_bytes`. An empty list means nothing is left.
+    """
+    return _in_any_bytes(connection, lambda: _frames(connection.execute(_PAGE, (after, until, limit)), max_bytes))
+
+
+def page(
     connection: sqlite3.Connection,
     after: int,
     until: int,
     limit: int,
     max_bytes: int,
-    channels: Iterable[str] | None = None,
-    topics: Iterable[str] | None = None,
-) -> list[Entry]:
-    """The next events with `after < event_id <= until`, ascending, as frames.
+    channels: Collection[str],
+    topics: Collection[str],
+) -> tuple[list[Entry], int]:
+    """As `entries`, only those that touch one of the ids; and the id up to which the log has been looked through.
 
-    At most `limit` events, and no more once their frames exceed `max_bytes`. `channels` and `topics`
-    both None: everything; else only events that touch one of them. An empty list means nothing is left.
+    With many ids a page also ends by time, so it may be empty though more follow.
     """
-    if channels is None and topics is None:
-        query: _Query = (_PAGE, (after, until, limit))
-    else:
-        ids = _matching(connection, after, until, limit, channels or (), topics or ())
-        query = (_BY_IDS, (orjson.dumps(ids).decode(),))
+    ids, reached = _next_ids(connection, after, until, limit, channels, topics)
+    query = orjson.dumps(ids).decode()
+    found = _in_any_bytes(connection, lambda: _frames(connection.execute(_BY_IDS, (query,)), max_bytes))
+    if found and found[-1].event_id < ids[-1]:
+        reached = found[-1].event_id  # cut short by its bytes
+    return found, reached
+
+
+def _in_any_bytes(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
+    """Read; text that some other program stored as invalid UTF-8 comes with replacement characters."""
     try:
-        return _frames(connection.execute(*query), max_bytes)
+        return read()
     except sqlite3.OperationalError as error:
         if "decode" not in str(error):
             raise
-        with _any_bytes(connection):
-            return _frames(connection.execute(*query), max_bytes)
-
-
-@contextmanager
-def _any_bytes(connection: sqlite3.Connection) -> Iterator[None]:
-    """Read text that some other program stored as invalid UTF-8 with replacement characters."""
     connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     try:
-        yield
+        return read()
     finally:
         connection.text_factory = str
 
@@ -160,54 +175,109 @@ def events(
     until: int,
     limit: int,
     tail: bool = False,
-    channels: Sequence[str] = (),
-    topics: Sequence[str] = (),
+    channels: Collection[str] = (),
+    topics: Collection[str] = (),
 ) -> list[Event]:
-    """Events as values, ascending: the first `limit` after `after`, or with `tail` the last `limit` up to `until`."""
+    """Events as values, ascending: the first `limit` after `after`, or with `tail` the last `limit` up to `until`.
+
+    It takes up to 30 us for each id: more than FEW_IDS are for a thread that may take long.
+    """
     if channels or topics:
-        ids = _matching(connection, after, until, limit, channels, topics, tail)
+        ids = _look_up(connection, after, until, limit, channels, topics, tail)
     else:
         sql = _IDS_BACKWARD if tail else _IDS_FORWARD
         ids = [row[0] for row in connection.execute(sql, (after, until, limit)).fetchall()]
-    query = (_BY_IDS, (orjson.dumps(ids).decode(),))
-    try:
-        rows = connection.execute(*query).fetchall()
-    except sqlite3.OperationalError as error:
-        if "decode" not in str(error):
-            raise
-        with _any_bytes(connection):
-            rows = connection.execute(*query).fetchall()
+    return _values(connection, ids)
+
+
+def event_page(
+    connection: sqlite3.Connection,
+    after: int,
+    until: int,
+    limit: int,
+    channels: Collection[str],
+    topics: Collection[str],
+) -> tuple[list[Event], int]:
+    """As `page`, but as values, and with neither channels nor topics everything."""
+    if channels or topics:
+        ids, reached = _next_ids(connection, after, until, limit, channels, topics)
+        return _values(connection, ids), reached
+    found = events(connection, after, until, limit)
+    return found, found[-1].event_id if len(found) == limit else until
+
+
+def _values(connection: sqlite3.Connection, ids: list[int]) -> list[Event]:
+    query = orjson.dumps(ids).decode()
+    rows = _in_any_bytes(connection, lambda: connection.execute(_BY_IDS, (query,)).fetchall())
     return [
         Event(row[0], row[1], row[2], Scope(*row[3:6]), Entity(*row[6:8]), "null" if "\0" in row[8] else row[8])
         for row in rows
     ]
 
 
-def _matching(
+def _next_ids(
     connection: sqlite3.Connection,
     after: int,
     until: int,
     limit: int,
-    channels: Iterable[str],
-    topics: Iterable[str],
+    channels: Collection[str],
+    topics: Collection[str],
+) -> tuple[list[int], int]:
+    """The ids of the next page of events that touch any of the scopes, and how far the log was looked through."""
+    if len(channels) + len(topics) > FEW_IDS:
+        wanted = frozenset(channels), frozenset(topics)
+        return _in_any_bytes(connection, lambda: _scan(connection, after, until, limit, *wanted))
+    ids = _look_up(connection, after, until, limit, channels, topics)
+    return ids, ids[-1] if len(ids) == limit else until
+
+
+def _scan(
+    connection: sqlite3.Connection,
+    after: int,
+    until: int,
+    limit: int,
+    channels: frozenset[str],
+    topics: frozenset[str],
+) -> tuple[list[int], int]:
+    """Read the log forward once and match in memory, until the page is full or its time is up."""
+    found: list[int] = []
+    deadline = time.monotonic() + SCAN_SECONDS
+    cursor = connection.execute(_SCOPES, (after, until))
+    for count, (event_id, channel_id, topic_id, topic_id2) in enumerate(cursor, 1):
+        if topic_id in topics or channel_id in channels or topic_id2 in topics:
+            found.append(event_id)
+        if len(found) == limit or (count % _SCAN_STEP == 0 and time.monotonic() >= deadline):
+            until = event_id
+            break
+    cursor.close()
+    return found, until
+
+
+def _look_up(
+    connection: sqlite3.Connection,
+    after: int,
+    until: int,
+    limit: int,
+    channels: Collection[str],
+    topics: Collection[str],
     tail: bool = False,
 ) -> list[int]:
     """The ids of a page of events that touch any of the scopes, by one short index range per scope.
 
     An OR over the three indexes would sort every match of the whole log; here each scope gives at
-    most `limit` ids, and once a page is full the bound moves in, so later scopes give fewer.
+    most `limit` ids, and with some pages' worth of them the bound moves in, so later scopes give fewer.
     """
     statements = _BACKWARD if tail else _FORWARD
-    found: set[int] = set()
+    found: list[tuple[int]] = []
     for column, wanted in zip(_SCOPE_COLUMNS, (channels, topics, topics), strict=True):
         for scope_id in wanted:
             try:
-                rows = connection.execute(statements[column], (scope_id, after, until, limit)).fetchall()
+                found += connection.execute(statements[column], (scope_id, after, until, limit)).fetchall()
             except UnicodeEncodeError:
                 continue  # a lone surrogate: legal in JSON, but no stored id can hold one
-            found.update(row[0] for row in rows)
-            if len(found) > limit:
-                kept = sorted(found, reverse=tail)[:limit]
-                found = set(kept)
-                after, until = (kept[-1] - 1, until) if tail else (after, kept[-1])
-    return sorted(found)
+            if len(found) > 4 * limit:
+                found = sorted(set(found), reverse=tail)[:limit]
+                if len(found) == limit:
+                    (last,) = found[-1]
+                    after, until = (last - 1, until) if tail else (after, last)
+    return sorted(row[0] for row in sorted(set(found), reverse=tail)[:limit])

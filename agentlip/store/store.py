@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -100,23 +100,22 @@ class Store:
         """The first and the last event id of the log; 0 and 0 when it is empty."""
         return self.read(log.bounds)
 
-    def entries(
-        self,
-        after: int,
-        until: int,
-        limit: int,
-        max_bytes: int,
-        channels: frozenset[str] | None = None,
-        topics: frozenset[str] | None = None,
-    ) -> list[log.Entry]:
+    def entries(self, after: int, until: int, limit: int, max_bytes: int) -> list[log.Entry]:
         """The next page of the log as frames; see log.entries."""
-        return self.read(log.entries, after, until, limit, max_bytes, channels, topics)
+        return self.read(log.entries, after, until, limit, max_bytes)
+
+    def page(
+        self, after: int, until: int, limit: int, max_bytes: int, channels: Collection[str], topics: Collection[str]
+    ) -> tuple[list[log.Entry], int]:
+        """The next page of what touches some ids, as frames, and how far it goes; see log.page."""
+        return self.read(log.page, after, until, limit, max_bytes, channels, topics)
 
     def events(
         self, after: int, until: int, limit: int, tail: bool, channels: Sequence[str], topics: Sequence[str]
     ) -> list[Event]:
         """A page of the log as values; see log.events."""
-        return self.read(log.events, after, until, limit, tail, channels, topics)
+        read = self.read if len(channels) + len(topics) <= log.FEW_IDS else self.read_long
+        return read(log.events, after, until, limit, tail, channels, topics)
 
     def close(self, timeout: float = 5.0) -> None:
         """Refuse further calls; what already waits is still written. From any thread or greenlet, also twice.

@@ -35,6 +35,9 @@ WANTED = {
     "a second topic": Subscription(ids(), ids("moved_1")),
     "both": Subscription(ids("ch_2"), ids("topic_1", "moved_0")),
     "a rare one": Subscription(ids(), ids("topic_rare")),
+    "very many": Subscription(ids("ch_2", *map(str, range(5000))), ids("topic_1", "moved_0", *map(str, range(5000)))),
+    "very many, but rare": Subscription(ids(), ids("topic_rare", *map(str, range(5000)))),
+    "very many unknown ones": Subscription(ids(*map(str, range(5000))), ids(*map(str, range(5000)))),
     "unknown ones": Subscription(ids("ch_x"), ids("topic_x")),
 }
 
@@ -109,12 +112,10 @@ def test_memory_and_log_give_the_same_bytes(store: Store, name: str, after: int,
 
 
 @pytest.mark.parametrize("name", WANTED)
-def test_full_pages_are_equal_one_by_one(store: Store, name: str) -> None:
+def test_pages_are_equal_one_by_one(store: Store, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentlip.store.log.SCAN_SECONDS", 60)  # a busy machine would cut pages of many ids short
     memory, log = (walk(pages, 0, EVENTS, WANTED[name]) for pages in (from_memory(store), from_log(store)))
-    if WANTED[name].is_everything:
-        assert memory == log
-    # Read from the log, the last page of some ids ends at their last event, and an empty one brings the cursor on.
-    assert [page.blob for page in memory if page.events] == [page.blob for page in log if page.events]
+    assert memory == log
 
 
 @pytest.mark.parametrize("name", WANTED)

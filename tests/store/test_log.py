@@ -124,16 +124,24 @@ def test_a_page_holds_what_is_after_up_to_until_within_the_limit(
     assert ids(twenty.entries(after, until, limit, LOTS)) == list(expected)
     assert ids(twenty.events(after, until, limit, False, (), ())) == list(expected)
     both = frozenset({"c0", "c1"})
-    assert ids(twenty.entries(after, until, limit, LOTS, both, frozenset())) == list(expected)
+    page, reached = twenty.page(after, until, limit, LOTS, both, frozenset())
+    assert ids(page) == list(expected)
+    assert reached == (page[-1].event_id if len(page) == limit else until)
 
 
 @pytest.mark.parametrize("filtered", [False, True])
 def test_a_page_ends_with_the_event_that_exceeds_the_bytes(twenty: Store, filtered: bool) -> None:
-    scopes = (frozenset({"c0", "c1"}), frozenset[str]()) if filtered else (None, None)
+    def page_of(max_bytes: int) -> list[int]:
+        if not filtered:
+            return ids(twenty.entries(0, 20, 20, max_bytes))
+        page, reached = twenty.page(0, 20, 20, max_bytes, {"c0", "c1"}, ())
+        assert reached == page[-1].event_id
+        return ids(page)
+
     sizes = [len(entry.frame) for entry in twenty.entries(0, 20, 20, LOTS)]
-    assert ids(twenty.entries(0, 20, 20, 1, *scopes)) == [1]
-    assert ids(twenty.entries(0, 20, 20, sum(sizes[:3]), *scopes)) == [1, 2, 3, 4]
-    assert ids(twenty.entries(0, 20, 20, sum(sizes[:3]) - 1, *scopes)) == [1, 2, 3]
+    assert page_of(1) == [1]
+    assert page_of(sum(sizes[:3])) == [1, 2, 3, 4]
+    assert page_of(sum(sizes[:3]) - 1) == [1, 2, 3]
 
 
 def test_pages_one_after_the_other_are_the_whole_log(twenty: Store) -> None:
@@ -183,42 +191,63 @@ def test_a_filter_takes_events_that_touch_a_scope_once_each(
 ) -> None:
     append_all(store, MIXED)
     wanted = frozenset(channels.split()), frozenset(topics.split())
-    assert ids(store.entries(0, 99, 99, LOTS, *wanted)) == expected
-    assert ids(store.entries(0, 99, 2, LOTS, *wanted)) == expected[:2]
+    assert ids(store.page(0, 99, 99, LOTS, *wanted)[0]) == expected
+    assert ids(store.page(0, 99, 2, LOTS, *wanted)[0]) == expected[:2]
     if channels or topics:
         lists = [*wanted[0]] * 2, [*wanted[1]] * 2
         assert ids(store.events(0, 99, 99, False, *lists)) == expected
         assert ids(store.events(0, 99, 2, True, *lists)) == expected[-2:]
 
 
+UNUSED = frozenset(f"unused{number}" for number in range(log.FEW_IDS))
+
+
 @pytest.mark.parametrize("seed", range(4))
-def test_a_filtered_page_is_what_a_scan_of_the_log_would_give(store: Store, seed: int) -> None:
+@pytest.mark.parametrize("more", [frozenset(), UNUSED], ids=["few", "many"])
+def test_a_filtered_page_is_what_a_scan_of_the_log_would_give(store: Store, seed: int, more: frozenset[str]) -> None:
     chance = random.Random(seed)
     names = [*"abcdefgh", None]
     scopes = [Scope("c" + chance.choice("abcd"), chance.choice(names), chance.choice(names)) for _ in range(400)]
     append_all(store, scopes)
     for _ in range(100):
-        channels = {"c" + letter for letter in chance.sample("abcd", chance.randint(0, 2))}
-        topics = set(chance.sample("abcdefgh", chance.randint(1, 6)))
+        channels = {"c" + letter for letter in chance.sample("abcd", chance.randint(0, 2))} | more
+        topics = set(chance.sample("abcdefgh", chance.randint(1, 6))) | more
         after, until, limit = chance.randint(0, 399), chance.randint(0, 420), chance.randint(1, 60)
         matching = [
             number
             for number, scope in enumerate(scopes, 1)
             if after < number <= until and (scope[0] in channels or {*scope[1:]} & topics)
         ]
-        page = store.entries(after, until, limit, LOTS, frozenset(channels), frozenset(topics))
+        page, reached = store.page(after, until, limit, LOTS, channels, topics)
         assert ids(page) == matching[:limit]
+        assert reached == (page[-1].event_id if len(page) == limit else until)
+        values = store.read(log.event_page, after, until, limit, channels, topics)
+        assert (ids(values[0]), values[1]) == (ids(page), reached)
         tail = store.events(after, until, limit, True, list(channels), list(topics))
         assert ids(tail) == matching[-limit:]
 
 
+def test_a_page_of_many_ids_also_ends_by_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    append_all(store, [Scope("c", "t" if number % 150 == 0 else None) for number in range(1, 1001)])
+    monkeypatch.setattr(log, "SCAN_SECONDS", 0.0)
+    cursor, seen, pages = 0, list[int](), 0
+    while cursor < 1000:
+        page, reached = store.page(cursor, 1000, 10, LOTS, (), UNUSED | {"t"})
+        assert cursor < reached <= cursor + 100
+        cursor, seen, pages = reached, seen + ids(page), pages + 1
+    assert seen == list(range(150, 1001, 150))
+    assert pages > 10
+
+
 def test_thousands_of_scopes_in_one_filter_are_fine(twenty: Store) -> None:
     many = frozenset(f"c{number}" for number in range(1, 5000))
-    assert ids(twenty.entries(0, 20, 4, LOTS, many, many)) == [2, 4, 6, 8]
+    assert ids(twenty.page(0, 20, 4, LOTS, many, many)[0]) == [2, 4, 6, 8]
+    assert ids(twenty.events(0, 20, 4, False, sorted(many), sorted(many))) == [2, 4, 6, 8]
 
 
 def test_a_scope_that_is_no_unicode_text_matches_nothing(twenty: Store) -> None:
-    assert ids(twenty.entries(0, 20, 2, LOTS, frozenset({"\ud800", "c0"}), frozenset())) == [1, 3]
+    for more in (frozenset[str](), UNUSED):
+        assert ids(twenty.page(0, 20, 2, LOTS, more | {"\ud800", "c0"}, frozenset())[0]) == [1, 3]
 
 
 BROKEN = ["", "{", "not json", '{"a":1', "{'a':1}", "[1,]", "NaN", '{"a":1}{"b":2}', '"\n"', '{"a":1}\0more']
@@ -230,7 +259,7 @@ def test_data_of_another_program_that_is_no_json_becomes_null(
 ) -> None:
     foreign.execute(INSERT, ("c", None, None, data_json))
     append(store, "x", "c", data={"fine": True})
-    pages = store.entries(0, 9, 9, LOTS), store.entries(0, 9, 9, LOTS, frozenset("c"), frozenset())
+    pages = store.entries(0, 9, 9, LOTS), store.page(0, 9, 9, LOTS, frozenset("c"), frozenset())[0]
     assert [[payload(entry)["data"] for entry in page] for page in pages] == [[None, {"fine": True}]] * 2
     assert [event.data for event in store.events(0, 9, 9, False, (), ())] == [None, {"fine": True}]
 
@@ -251,6 +280,15 @@ def test_data_of_another_program_that_is_no_utf8_does_not_stop_the_log(
     append(store, "x", "c")
     assert ids(store.entries(0, 9, 9, LOTS)) == [1, 2]
     assert ids(store.events(0, 9, 9, False, (), ())) == [1, 2]
+
+
+def test_a_scope_of_another_program_that_is_no_utf8_does_not_stop_a_filter(
+    store: Store, foreign: sqlite3.Connection
+) -> None:
+    foreign.execute(INSERT.replace("'custom', ?", "'custom', CAST(x'ff' AS TEXT)"), (None, None, "{}"))
+    append(store, "x", "c")
+    for more in (frozenset[str](), UNUSED):
+        assert ids(store.page(0, 9, 9, LOTS, more | {"c"}, more)[0]) == [2]
 
 
 def test_what_another_program_commits_is_seen_at_once(store: Store, foreign: sqlite3.Connection) -> None:
