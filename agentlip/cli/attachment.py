@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from . import output
+from .command import Group, field
 from .context import Context
 from .lookup import topic_id
 
 
-@click.group()
+@click.group(cls=Group)
 def attachment() -> None:
     """List and add the attachments of a topic.
 
@@ -21,7 +22,7 @@ def attachment() -> None:
 
 
 @attachment.command("list")
-@click.argument("topic")
+@field("topic", "--topic-id", "--topic")
 @click.option("--kind", help="Only those of this kind.")
 @click.pass_obj
 def list_attachments(context: Context, topic: str, kind: str | None) -> None:
@@ -30,23 +31,24 @@ def list_attachments(context: Context, topic: str, kind: str | None) -> None:
     \b
     Example: agentlip attachment list "general/First steps" --kind url
     """
-    with context.client() as client:
-        found = client.attachments(topic_id(client, topic), kind)
+    with context.reader() as reader:
+        wanted = topic_id(reader, topic)
+        found = reader.attachments(wanted, kind)
     if context.as_json:
-        output.json_value({"attachments": found})
+        output.json_list("attachments", found, topic_id=wanted)
     else:
         rows = [(each.id, each.kind, each.key, json.dumps(each.value_json, ensure_ascii=False)) for each in found]
         output.table(("ID", "KIND", "KEY", "VALUE"), rows)
 
 
 @attachment.command("add")
-@click.argument("topic")
+@field("topic", "--topic-id", "--topic")
 @click.option("--kind", help="What it is. [default with --url: url]")
-@click.option("--url", help="A link to attach.")
-@click.option("--value", metavar="JSON", help="A JSON object to attach.")
+@click.option("--url", help="A link to attach. (A remote hub's --url goes before the command.)")
+@click.option("--value", "--value-json", metavar="JSON", help="A JSON object to attach.")
 @click.option("--key", help="Tells attachments of one kind apart.")
 @click.option("--dedupe-key", help="What makes two attachments equal. [default: the value]")
-@click.option("--source-message", metavar="ID", help="The message that it comes from.")
+@click.option("--source-message", "--source-message-id", metavar="ID", help="The message that it comes from.")
 @click.pass_obj
 def add_attachment(
     context: Context,
@@ -72,7 +74,7 @@ def add_attachment(
             topic_id(client, topic), kind, content, key=key, dedupe_key=dedupe_key, source_message_id=source_message
         )
     if context.as_json:
-        output.json_value(result)
+        output.json_value(result, attachment_id=result.attachment.id, deduplicated=result.event_id is None)
     else:
         done = "Attached" if result.event_id is not None else "Was attached before:"
         output.made(result.attachment.id, f"{done} {result.attachment.id}")
@@ -84,9 +86,13 @@ def _content(url: str | None, value: str | None) -> dict[str, Any]:
     if url is not None:
         return {"url": url}
     try:
-        content = json.loads(value or "")
-    except ValueError:
+        content = json.loads(value or "", parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise click.UsageError("--value must be a JSON object")
     return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

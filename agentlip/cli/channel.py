@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import click
 
+from ..client import HubClient
+from ..errors import InvalidInput
+from ..model import Channel
 from . import output
+from .command import Group, field
 from .context import Context
+from .lookup import channel_named
 
 
-@click.group()
+@click.group(cls=Group)
 def channel() -> None:
     """List and create channels."""
 
@@ -21,27 +26,40 @@ def list_channels(context: Context) -> None:
     \b
     Example: agentlip channel list
     """
-    with context.client() as client:
-        channels = client.channels()
+    with context.reader() as reader:
+        channels = reader.channels()
     if context.as_json:
-        output.json_value({"channels": channels})
+        output.json_list("channels", channels)
     else:
         output.table(("ID", "NAME", "DESCRIPTION"), [(each.id, each.name, each.description) for each in channels])
 
 
 @channel.command("create")
-@click.argument("name")
+@field("name", "--name")
 @click.option("--description", help="What the channel is for.")
+@click.option("--if-missing", is_flag=True, help="When there is a channel of this name, that is fine.")
 @click.pass_obj
-def create_channel(context: Context, name: str, description: str | None) -> None:
+def create_channel(context: Context, name: str, description: str | None, if_missing: bool) -> None:
     """Create a channel. Its name is unique, 1 to 100 characters.
 
     \b
     Example: agentlip channel create general
     """
     with context.client() as client:
-        result = client.create_channel(name, description)
+        made, event_id = create(client, name, description, if_missing)
     if context.as_json:
-        output.json_value(result)
+        output.json_value({"channel": made, "event_id": event_id}, channel_id=made.id)
     else:
-        output.made(result.channel.id, f"Created channel {name}: {result.channel.id}")
+        done = "Created channel" if event_id is not None else "There is a channel"
+        output.made(made.id, f"{done} {made.name}: {made.id}")
+
+
+def create(client: HubClient, name: str, description: str | None, if_missing: bool) -> tuple[Channel, int | None]:
+    """The new channel and its event; with `if_missing` also the old one of this name, and None."""
+    try:
+        return client.create_channel(name, description)
+    except InvalidInput:
+        old = channel_named(client, name) if if_missing else None
+        if old is None:
+            raise
+        return old, None

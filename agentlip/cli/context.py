@@ -5,21 +5,30 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import click
 
 from ..client import HubClient
 from ..config import Settings
 from ..errors import ConfigError
 from ..workspace import DATABASE, FOLDER, find_root
 
+if TYPE_CHECKING:
+    from .offline import Offline
+
+Reader: TypeAlias = "HubClient | Offline"
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """The global options as given; commands get it with `@click.pass_obj`."""
 
-    workspace: str | None
-    url: str | None
-    token: str | None
-    as_json: bool
+    workspace: str | None = None
+    url: str | None = None
+    token: str | None = None
+    as_json: bool = False
+    offline: bool = False
 
     @property
     def database(self) -> Path:
@@ -42,10 +51,20 @@ class Context:
 
     def client(self) -> HubClient:
         """A client of the hub at `--url`, or of the workspace's own. Raises HubUnreachable or ConfigError."""
+        if self.offline:
+            raise click.UsageError("--offline only reads; this needs a hub")
         if self.url is not None:
             return HubClient(self.url, self._read_token())
         database = self.database  # a workspace that is not there is an error of its own
         return HubClient.discover(None if self.workspace is None else database.parent.parent)
+
+    def reader(self) -> Reader:
+        """A client, or with `--offline` the workspace's file itself. Raises also StorageError."""
+        if self.offline:
+            from .offline import Offline  # only now: it needs SQLite, and most commands do not
+
+            return Offline(self.database)
+        return self.client()
 
     def _read_token(self) -> str | None:
         if self.token is None or not self.token.startswith("@"):

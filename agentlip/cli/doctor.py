@@ -30,7 +30,10 @@ def doctor(click_context: click.Context, context: Context, repair: bool) -> None
     """
     findings = _findings(context, repair)
     if context.as_json:
-        json_value([_as_json(finding) for finding in findings])
+        failed = any(finding.level == "error" for finding in findings)
+        where = {"workspace": str(context.database.parent.parent), "database": str(context.database)}
+        found = [_as_json(finding) for finding in findings]
+        json_value({"findings": found}, status="error" if failed else "ok", count=len(found), **where)
     else:
         for finding in findings:
             level = click.style(finding.level, fg=_COLOURS[finding.level])

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
+
 import click
 
 from ..model import Event
-from . import output
-from .context import Context
+from . import output, pages, telling
+from .command import Command
+from .context import Context, Reader
 from .lookup import channel_id, topic_id
+from .places import Places
 
 
-@click.command()
-@click.option("--after", metavar="N", type=int, help="Those after this event id. [default: 0, from the start]")
-@click.option("--tail", metavar="N", type=int, help="The last ones: how many.")
-@click.option("--limit", metavar="N", default=100, show_default=True, help="At most so many.")
+@click.command(cls=Command)
+@click.option(
+    "--after", "--since", metavar="N", type=click.IntRange(0), help="Those after this event id. [default: 0, all]"
+)
+@click.option("--tail", metavar="N", type=click.IntRange(1), help="The last ones: how many.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
 @click.option(
     "--channel",
+    "--channel-id",
     "channels",
     metavar="CHANNEL",
     multiple=True,
@@ -23,6 +31,7 @@ from .lookup import channel_id, topic_id
 )
 @click.option(
     "--topic",
+    "--topic-id",
     "topics",
     metavar="TOPIC",
     multiple=True,
@@ -37,28 +46,36 @@ def events(
     channels: tuple[str, ...],
     topics: tuple[str, ...],
 ) -> None:
-    """Print a page of the event log. To follow it, use `agentlip listen`.
+    """Print a part of the event log. To follow it, use `agentlip tail` or `agentlip listen`.
 
     \b
     Example: agentlip events --tail 20
     """
     if after is not None and tail is not None:
         raise click.UsageError("Give either --after or --tail")
-    with context.client() as client:
-        page = client.events(
-            after or 0,
-            limit,
-            tail=tail,
-            channels=[channel_id(client, each) for each in channels],
-            topics=[topic_id(client, each) for each in topics],
-        )
-    if context.as_json:
-        output.json_value(page)
+    with context.reader() as reader:
+        wanted = [channel_id(reader, each) for each in channels], [topic_id(reader, each) for each in topics]
+        if tail is not None:
+            (found, head), more = pages.last_events(reader, tail, *wanted), False
+        else:
+            head = reader.events(tail=1).replay_until
+            rest = pages.events(reader, after or 0, *wanted)
+            found, more = list(islice(rest, limit)), next(rest, None) is not None
+        if context.as_json:
+            output.json_list("events", found, replay_until=head, has_more=more)
+        else:
+            _print(reader, found)
+    if more and not context.as_json:
+        output.note(f"there are more: --after {found[-1].event_id}")
+
+
+def _print(reader: Reader, found: Sequence[Event]) -> None:
+    if not output.is_terminal():
+        output.table((), [(event.event_id, event.ts, event.name, event.entity.id) for event in found])
         return
-    output.table(("EVENT", "TIME", "NAME", "ENTITY"), [_row(event) for event in page.events])
-    if tail is None and len(page.events) == limit and page.events[-1].event_id < page.replay_until:
-        output.note(f"there are more: --after {page.events[-1].event_id}")
-
-
-def _row(event: Event) -> tuple[object, ...]:
-    return event.event_id, output.moment(event.ts), event.name, event.entity.id
+    places = Places(reader)
+    rows = [
+        (each.event_id, output.moment(each.ts), telling.where(each, places), telling.what(each, places))
+        for each in found
+    ]
+    output.table(("EVENT", "TIME", "WHERE", "WHAT"), rows)

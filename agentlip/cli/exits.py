@@ -1,9 +1,11 @@
-"""The exit codes, and the line that goes with them."""
+"""The exit codes, and the words that go with them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..client import HubUnreachable
-from ..errors import AgentlipError, Forbidden, LockHeld, MissingAuth, VersionConflict
+from ..errors import AgentlipError, ConfigError, Forbidden, LockHeld, MissingAuth, StorageError, VersionConflict
 
 OK, ERROR, CONFLICT, NOT_RUNNING, NOT_AUTHORISED, LOCK_HELD = 0, 1, 2, 3, 4, 10
 
@@ -14,15 +16,35 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (Forbidden, NOT_AUTHORISED),
     (LockHeld, LOCK_HELD),
 )
+# What errors that no hub answers are called with --json.
+NAMES: tuple[tuple[type[Exception], str], ...] = (
+    (ConfigError, "CONFIG_ERROR"),
+    (StorageError, "STORAGE_ERROR"),
+    (LockHeld, "LOCK_HELD"),
+    (TimeoutError, "TIMEOUT"),
+    (OSError, "IO_ERROR"),
+)
+_TOKEN_HINT = "`agentlip token show` where the hub runs prints it; give it as AGENTLIP_TOKEN, or with --token @FILE"
 
 
 def exit_code(error: Exception) -> int:
     return next((code for kind, code in _CODES if isinstance(error, kind)), ERROR)
 
 
+def name_of(error: Exception) -> str:
+    """The `code` of the error with --json."""
+    if isinstance(error, AgentlipError):
+        return error.code
+    return next((code for kind, code in NAMES if isinstance(error, kind)), "INTERNAL_ERROR")
+
+
+def details_of(error: Exception) -> dict[str, Any]:
+    return error.details if isinstance(error, AgentlipError) else {}
+
+
 def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    details = error.details if isinstance(error, AgentlipError) else {}
-    shown = ", ".join(f"{key} {value}" for key, value in details.items())
-    return " ".join(f"{error} ({shown})".split() if shown else str(error).split())
+    shown = ", ".join(f"{key} {value}" for key, value in details_of(error).items())
+    hint = f"; {_TOKEN_HINT}" if isinstance(error, MissingAuth) else ""
+    return " ".join(f"{error} ({shown}){hint}".split() if shown else f"{error}{hint}".split())

@@ -11,6 +11,7 @@ from ..config import Settings
 from ..store.database import Database
 from ..workspace import DATABASE, FOLDER, check_writable, load_or_make_token, prepare_folder
 from .context import Context
+from .output import json_value
 
 
 def make_workspace(settings: Settings) -> bool:
@@ -38,6 +39,9 @@ def init(context: Context, folder: Path | None) -> None:
     root = (folder or Path(context.workspace or ".")).expanduser().absolute()
     database = root / FOLDER / DATABASE
     is_new = make_workspace(Settings.load({**os.environ, "AGENTLIP_DB": str(database)}))
+    if context.as_json:
+        json_value({"workspace": str(root), "database": str(database), "created": is_new})
+        return
     if is_new:
         click.echo(f"Made a workspace: {database.parent}")
     else:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .. import wire
 from ..client import HubClient, HubUnreachable, Stream
-from ..model import Event
 from . import output
+from .command import Command
 from .context import Context
 from .cursor_file import CursorFile
+from .following import end_with_0_when_terminated, note_break, print_event, when_nobody_reads
 from .lookup import channel_id, topic_id
+from .places import Places
 
 _LOOK_SECONDS = 0.5
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--since",
     metavar="ID",
@@ -40,6 +35,7 @@ _LOOK_SECONDS = 0.5
 )
 @click.option(
     "--channel",
+    "--channel-id",
     "channels",
     metavar="CHANNEL",
     multiple=True,
@@ -47,6 +43,7 @@ _LOOK_SECONDS = 0.5
 )
 @click.option(
     "--topic",
+    "--topic-id",
     "topics",
     metavar="TOPIC",
     multiple=True,
@@ -67,12 +64,21 @@ def listen(
     It connects again after every break, and goes on where it was. News about the connection go to standard error.
     It ends when it is interrupted, or when nobody reads its output any more.
 
+    On a terminal it prints lines for people, as `agentlip tail` does, unless there is --json.
+
     \b
     Example: agentlip listen --since 0 | jq .name
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    end_with_0_when_terminated()
     file = CursorFile(cursor_file) if cursor_file is not None else None
     after, db_id = (file.read() if file is not None else None) or (since, None)
+    has_cursor = after is not None
+
+    def connected(hello: dict[str, Any]) -> None:
+        nonlocal has_cursor
+        _connected(stream, hello, file, has_cursor)
+        has_cursor = True
+
     with _client(context, wait) as client:
         wanted = {
             "channels": [channel_id(client, each) for each in channels],
@@ -83,13 +89,14 @@ def listen(
             **(wanted if channels or topics else {}),
             db_id=db_id,
             on_new_log="restart",
-            on_connect=lambda hello: _connected(stream, hello, file),
-            on_disconnect=lambda reason, pause: output.note(f"{reason}; trying again in {pause:.1f} s"),
+            on_connect=connected,
+            on_disconnect=note_break,
         )
+        places = Places(client) if output.is_terminal() and not context.as_json else None
         with stream:
-            _when_nobody_reads(stream.close)
+            when_nobody_reads(stream.close)
             for event in stream:
-                _print(event)
+                print_event(event, places)
                 if file is not None:
                     file.write(event.event_id, stream.db_id)
 
@@ -106,28 +113,9 @@ def _client(context: Context, wait: bool) -> HubClient:
         time.sleep(_LOOK_SECONDS)
 
 
-def _connected(stream: Stream, hello: dict[str, Any], file: CursorFile | None) -> None:
-    if hello.get("recovered") is False and hello.get("reason") == "ahead":
+def _connected(stream: Stream, hello: dict[str, Any], file: CursorFile | None, has_cursor: bool) -> None:
+    if has_cursor and hello.get("recovered") is False and hello.get("reason") == "ahead":
         output.note(f"the log ends at event {stream.cursor}, before the cursor; going on from there")
     if file is not None:
         file.write(stream.cursor, stream.db_id)
     output.note(f"connected, at event {stream.cursor} of {hello['replay_until']}")
-
-
-def _print(event: Event) -> None:
-    envelope = wire.envelope(event.event_id, event.ts, event.name, event.scope, *event.entity, event.data_json)
-    sys.stdout.buffer.write(envelope + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _when_nobody_reads(close: Callable[[], None]) -> None:
-    """Call `close` when the reader of the pipe that is our output has gone, also while there is nothing to print."""
-
-    def watch() -> None:
-        poller = select.poll()
-        poller.register(sys.stdout.fileno(), 0)  # errors are reported without being asked for
-        poller.poll()
-        close()
-
-    if not os.isatty(sys.stdout.fileno()):
-        threading.Thread(target=watch, daemon=True).start()

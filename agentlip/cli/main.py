@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
 from ..version import __version__
-from .context import Context
-from .exits import exit_code, one_line
+from . import output
+from .command import Group, accept_everywhere, global_options
+from .exits import ERROR, OK, details_of, exit_code, name_of, one_line
+from .standard_files import open_standard_files, output_error
 
 # The file of each command. They are imported when they are asked for, so that `agentlip --help` is quick.
 COMMANDS = {
@@ -30,12 +34,13 @@ COMMANDS = {
     "msg": "msg",
     "attachment": "attachment",
     "search": "search",
+    "tail": "tail",
     "events": "events",
     "listen": "listen",
 }
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Finds commands by the table above, and turns every expected failure into one line and an exit code."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -45,33 +50,69 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"{__package__}.{COMMANDS[name]}"), name)
+        accept_everywhere(command)
         return command
 
-    def invoke(self, context: click.Context) -> Any:
-        """Run the command; it has done its work when nobody reads its output any more."""
-        try:
-            return super().invoke(context)
-        except BrokenPipeError:  # click itself would call it a failure
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-            return 0
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _nobody_reads_is_done():
+            return super().make_context(*args, **kwargs)
 
-    def main(self, *args: Any, **kwargs: Any) -> Any:
+    def invoke(self, context: click.Context) -> Any:
+        with _nobody_reads_is_done():
+            return super().invoke(context)
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **kwargs: Any) -> NoReturn:  # type: ignore[override]
         """Run a command line and exit with the code of docs/cli.md."""
+        open_standard_files()
+        given = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in (given[: given.index("--")] if "--" in given else given)
+        code = self._run(given, prog_name or "agentlip", as_json)
+        lost = output_error()
+        if code == OK and lost is not None and not isinstance(lost, BrokenPipeError):
+            output.note(f"can not write to standard output: {lost.strerror}")
+            code = ERROR
+        sys.exit(code)
+
+    def _run(self, args: list[str], program: str, as_json: bool) -> int:
         try:
-            sys.exit(super().main(*args, **{"prog_name": "agentlip"} | kwargs | {"standalone_mode": False}) or 0)
+            return super().main(args, program, standalone_mode=False) or OK
         except click.exceptions.Exit as end:
-            sys.exit(end.exit_code)
+            return end.exit_code
         except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            sys.exit(1)
+            if as_json:
+                return _fail("Missing command", "INVALID_INPUT", {}, ERROR, as_json)
+            output.say(error.format_message())
+            return ERROR
         except click.ClickException as error:
-            click.echo(f"agentlip: {_usage_line(error)}", err=True)
-            sys.exit(1)  # click's own 2 means a conflict here
+            return _fail(_usage_line(error), "INVALID_INPUT", {}, ERROR, as_json)  # click's own 2 is a conflict here
         except (click.Abort, KeyboardInterrupt):
-            sys.exit(130)
-        except (AgentlipError, ConfigError, StorageError, LockHeld, OSError) as error:
-            click.echo(f"agentlip: {one_line(error)}", err=True)
-            sys.exit(exit_code(error))
+            return 130
+        except OSError as error:
+            if output_error() is not None:
+                return OK  # as far as the work goes
+            return _fail(one_line(error), name_of(error), {}, exit_code(error), as_json)
+        except (AgentlipError, ConfigError, StorageError, LockHeld) as error:
+            return _fail(one_line(error), name_of(error), details_of(error), exit_code(error), as_json)
+
+
+@contextmanager
+def _nobody_reads_is_done() -> Iterator[None]:
+    """A command has done its work when nobody reads its output any more; click would call it a failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        output.point_to_nowhere(sys.stdout)
+        raise click.exceptions.Exit(OK) from None
+
+
+def _fail(line: str, code: str, details: dict[str, Any], exit_code: int, as_json: bool) -> int:
+    """Say what went wrong: on standard error, or as JSON on standard output."""
+    if as_json:
+        with suppress(OSError):
+            output.json_error(line, code, details)
+            return exit_code
+    output.note(line)
+    return exit_code
 
 
 def _usage_line(error: click.ClickException) -> str:
@@ -83,19 +124,20 @@ def _usage_line(error: click.ClickException) -> str:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--workspace", metavar="DIR", help="The folder that holds .agentlip. [default: found from here upwards]")
-@click.option("--url", envvar="AGENTLIP_URL", metavar="URL", help="A remote hub, for example https://hub.example.")
-@click.option(
-    "--token",
-    envvar="AGENTLIP_TOKEN",
-    metavar="TOKEN",
-    help="The remote hub's token; @FILE reads it from a file. Better in AGENTLIP_TOKEN: others see command lines.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.version_option(__version__)
+@click.version_option(__version__, "-V", "--version")
 @click.pass_context
-def main(context: click.Context, workspace: str | None, url: str | None, token: str | None, as_json: bool) -> None:
-    """Run a hub for AI agents and people, and talk to one."""
+def main(context: click.Context) -> None:
+    """Run a hub for AI agents and people, and talk to one.
+
+    The options below may stand anywhere in a command line.
+    """
     if os.environ.get("NO_COLOR"):
         context.color = False
-    context.obj = Context(workspace, url, token, as_json)
+
+
+main.params[:0] = global_options()
+
+
+def daemon() -> None:
+    """The entry point `agentlipd`, the name that other hubs have for up, down and status."""
+    main(prog_name="agentlipd")

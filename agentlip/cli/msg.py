@@ -1,26 +1,34 @@
-"""`agentlip msg`: send, tail, page, edit, delete, retopic."""
+"""`agentlip msg`: send, tail, page, show, edit, delete, retopic."""
 
 from __future__ import annotations
 
 import getpass
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from ..client import HubClient
-from ..model import Message
-from . import output
+from ..client.values import row
+from ..errors import ConfigError, NotFound
+from ..model import Event, Message
+from . import channel as channels
+from . import conversation, output, pages
+from . import topic as topics
+from .command import Group, field
 from .context import Context
-from .lookup import channel_id, topic_id
+from .following import note_break
+from .lookup import channel_id, missing_topic, topic_id
+from .places import Places
 
 _VERSION = click.option(
     "--expected-version", type=int, help="Change nothing, and exit with 2, when the message has another version."
 )
+_STDIN = click.option("--stdin", is_flag=True, help="The content is what standard input holds.")
 
 
-@click.group()
+@click.group(cls=Group)
 def msg() -> None:
     """Send, read and change messages.
 
@@ -29,11 +37,13 @@ def msg() -> None:
 
 
 @msg.command()
-@click.argument("topic")
-@click.argument("content", required=False)
+@field("topic", "--topic-id", "--topic")
+@field("content", "--content", needed=False)
+@_STDIN
 @click.option("--sender", envvar="AGENTLIP_SENDER", help="Who says it. [default: AGENTLIP_SENDER or the login name]")
+@click.option("--create", is_flag=True, help="Make the channel and the topic of channel/title when they are missing.")
 @click.pass_obj
-def send(context: Context, topic: str, content: str | None, sender: str | None) -> None:
+def send(context: Context, topic: str, content: str | None, stdin: bool, sender: str | None, create: bool) -> None:
     """Post CONTENT in TOPIC.
 
     Without CONTENT, or with -, it is what standard input holds.
@@ -41,70 +51,110 @@ def send(context: Context, topic: str, content: str | None, sender: str | None) 
     \b
     Example: agentlip msg send "general/First steps" "Hello, hub"
     """
-    text = _content(content)
+    text = _content(content, stdin)
     with context.client() as client:
-        result = client.post_message(topic_id(client, topic), sender or _login_name(), text)
+        wanted = (_topic_made if create else topic_id)(client, topic)
+        result = client.post_message(wanted, sender or _login_name(), text)
     if context.as_json:
-        output.json_value(result)
+        output.json_value(result, message_id=result.message.id)
     else:
         output.made(result.message.id, f"Sent {result.message.id}")
 
 
-def _content(given: str | None) -> str:
+def _topic_made(client: HubClient, wanted: str) -> str:
+    """The id of a topic that is made if it is missing, with its channel."""
+    try:
+        return topic_id(client, wanted)
+    except NotFound:
+        name, title = missing_topic(client, wanted)
+    channel, _ = channels.create(client, name, None, if_missing=True)
+    topic, _ = topics.create(client, channel.id, title, if_missing=True)
+    return topic.id
+
+
+def _content(given: str | None, stdin: bool) -> str:
+    if given is not None and stdin:
+        raise click.UsageError("Give either CONTENT or --stdin")
     if given is not None and given != "-":
         return given
-    if given is None and sys.stdin.isatty():
+    if given is None and not stdin and sys.stdin.isatty():
         raise click.UsageError("Say something: agentlip msg send TOPIC CONTENT")
     try:
         return sys.stdin.buffer.read().decode().removesuffix("\n")
     except UnicodeDecodeError:
         raise click.UsageError("Standard input is not UTF-8 text") from None
+    except OSError as error:
+        raise ConfigError(f"can not read standard input: {error.strerror}") from None
 
 
 def _login_name() -> str:
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # no name, as in some containers
+        return getpass.getuser().encode().decode()
+    except (KeyError, OSError, UnicodeEncodeError):  # no name, as in some containers, or one that is no text
         raise click.UsageError("Say who you are: --sender NAME") from None
 
 
 @msg.command()
-@click.argument("topic")
-@click.option("-n", "--number", metavar="N", default=20, show_default=True, help="How many.")
-@click.option("-f", "--follow", is_flag=True, help="Go on with new ones, until interrupted.")
+@field("topic", "--topic-id", "--topic")
+@click.option(
+    "-n", "--number", "--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="How many."
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens to its messages, until interrupted.")
 @click.pass_obj
 def tail(context: Context, topic: str, number: int, follow: bool) -> None:
     """Print the latest messages of TOPIC, the newest last.
 
+    With -f new ones follow, and those that are edited, deleted or moved here, as they are then.
+
     \b
     Example: agentlip msg tail "general/First steps" -f
     """
-    with context.client() as client:
-        wanted = topic_id(client, topic)
-        head = client.events(tail=1).replay_until  # before the page: what comes in between is then told, not lost
-        messages = client.messages(topic_id=wanted, limit=number).messages
-        _show(context, reversed(messages))
-        if follow:
-            _follow(context, client, wanted, head, {message.id for message in messages})
+    if follow:
+        with context.client() as client:
+            _follow(context, client, topic_id(client, topic), number)
+        return
+    with context.reader() as reader:
+        wanted = topic_id(reader, topic)
+        page = pages.messages(reader, number, topic_id=wanted)
+    if context.as_json:
+        output.json_list("messages", page.messages, has_more=page.has_more, topic_id=wanted)
+    else:
+        conversation.show(reversed(page.messages))
 
 
-def _follow(context: Context, client: HubClient, wanted: str, head: int, shown: set[str]) -> None:
-    with client.stream(head, topics=[wanted], on_new_log="restart", on_disconnect=_tell) as stream:
+def _follow(context: Context, client: HubClient, wanted: str, number: int) -> None:
+    head = client.events(tail=1).replay_until  # before the page: what comes in between is then told, not lost
+    messages = pages.messages(client, number, topic_id=wanted).messages
+    conversation.show(reversed(messages), as_json=context.as_json)
+    versions = {message.id: message.version for message in messages}
+    with client.stream(head, topics=[wanted], on_new_log="restart", on_disconnect=note_break) as stream:
         for event in stream:
-            if event.name == "message.created" and event.entity.id not in shown:
-                _show(context, [Message(**event.data["message"])])
+            message = _changed(client, event)
+            if message is None or versions.get(message.id, 0) >= message.version:
+                continue
+            versions[message.id] = message.version
+            if message.topic_id == wanted:
+                conversation.show([message], as_json=context.as_json)
+            else:
+                place = Places(client).name(message.channel_id, message.topic_id)
+                output.note(f"{message.id} was moved to {place}")
 
 
-def _tell(reason: str, pause: float) -> None:
-    output.note(f"{reason}; trying again in {pause:.1f} s")
+def _changed(client: HubClient, event: Event) -> Message | None:
+    """The message that an event has made, or changed: then as it is now."""
+    if event.name == "message.created":
+        return row(Message, event.data["message"])
+    if event.name in ("message.edited", "message.deleted", "message.moved_topic"):
+        return client.message(event.entity.id)
+    return None
 
 
 @msg.command()
-@click.argument("topic", required=False)
-@click.option("--channel", help="Of all topics of this channel.")
-@click.option("--limit", metavar="N", default=50, show_default=True, help="At most so many.")
-@click.option("--before", metavar="ID", help="Those before this message.")
-@click.option("--after", metavar="ID", help="Those right after this message.")
+@field("topic", "--topic-id", "--topic", needed=False)
+@click.option("--channel", "--channel-id", metavar="CHANNEL", help="Of all topics of this channel.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--before", "--before-id", metavar="ID", help="Those before this message.")
+@click.option("--after", "--after-id", metavar="ID", help="Those right after this message.")
 @click.pass_obj
 def page(
     context: Context, topic: str | None, channel: str | None, limit: int, before: str | None, after: str | None
@@ -116,18 +166,19 @@ def page(
     """
     if (topic is None) == (channel is None):
         raise click.UsageError("Give either a TOPIC or --channel")
-    with context.client() as client:
-        found = client.messages(
-            channel_id=channel_id(client, channel) if channel else None,
-            topic_id=topic_id(client, topic) if topic else None,
-            limit=limit,
+    with context.reader() as reader:
+        found = pages.messages(
+            reader,
+            limit,
+            channel_id=channel_id(reader, channel) if channel else None,
+            topic_id=topic_id(reader, topic) if topic else None,
             before_id=before,
             after_id=after,
         )
     if context.as_json:
-        output.json_value(found)
+        output.json_list("messages", found.messages, has_more=found.has_more)
         return
-    _show(context, found.messages)
+    conversation.show(found.messages)
     if found.has_more and found.messages:
         output.note(f"there are more: {_next_page(after, found.messages)}")
 
@@ -136,26 +187,46 @@ def _next_page(after: str | None, messages: list[Message]) -> str:
     return f"--before {messages[-1].id}" if after is None else f"--after {messages[0].id}"
 
 
+@msg.command("show")
+@field("id", "--message-id", "--id")
+@click.pass_obj
+def show_message(context: Context, id: str) -> None:
+    """Print one message, and where it is.
+
+    \b
+    Example: agentlip msg show msg_...
+    """
+    with context.reader() as reader:
+        message = reader.message(id)
+        if context.as_json:
+            output.json_value({"message": message}, message_id=message.id)
+        else:
+            conversation.show([message], Places(reader))
+
+
 @msg.command()
-@click.argument("id")
-@click.argument("content")
+@field("id", "--message-id", "--id")
+@field("content", "--content", needed=False)
+@_STDIN
 @_VERSION
 @click.pass_obj
-def edit(context: Context, id: str, content: str, expected_version: int | None) -> None:
+def edit(context: Context, id: str, content: str | None, stdin: bool, expected_version: int | None) -> None:
     """Replace the content of a message.
 
-    The content - takes it from standard input.
+    Without CONTENT, or with -, it is what standard input holds.
 
     \b
     Example: agentlip msg edit msg_... "Better words" --expected-version 1
     """
-    text = _content(content)
+    text = _content(content, stdin)
     _change(context, lambda client: client.edit(id, text, expected_version), "Edited")
 
 
 @msg.command()
-@click.argument("id")
-@click.option("--actor", envvar="AGENTLIP_SENDER", help="Who deletes it. [default: as the sender of `msg send`]")
+@field("id", "--message-id", "--id")
+@click.option(
+    "--actor", "--sender", envvar="AGENTLIP_SENDER", help="Who deletes it. [default: as the sender of `msg send`]"
+)
 @_VERSION
 @click.pass_obj
 def delete(context: Context, id: str, actor: str | None, expected_version: int | None) -> None:
@@ -171,15 +242,15 @@ def _change(context: Context, change: Callable[[HubClient], Any], done: str) -> 
     with context.client() as client:
         result = change(client)
     if context.as_json:
-        output.json_value(result)
+        output.json_value(result, message_id=result.message.id)
     else:
         version = result.message.version
         output.made(result.message.id, f"{done} {result.message.id}, now version {version}")
 
 
 @msg.command()
-@click.argument("id")
-@click.option("--to", "to", metavar="TOPIC", required=True, help="Where it goes: an id, or channel/title.")
+@field("id", "--message-id", "--id")
+@field("to", "--to-topic-id", "--to-topic", "--to", help="Where it goes: an id, or channel/title.")
 @click.option(
     "--mode",
     type=click.Choice(["one", "later", "all"]),
@@ -198,31 +269,9 @@ def retopic(context: Context, id: str, to: str, mode: str, expected_version: int
     with context.client() as client:
         result = client.move(id, topic_id(client, to), mode, expected_version)
     if context.as_json:
-        output.json_value(result)
+        output.json_value(result, message_id=id)
     else:
         output.made(str(result.affected_count), f"Moved {result.affected_count} messages")
 
 
-def _show(context: Context, messages: Iterable[Message]) -> None:
-    show_messages(messages, as_json=context.as_json)
-
-
-def show_messages(messages: Iterable[Message], *, as_json: bool) -> None:
-    """Messages as they come: JSON lines, a conversation on a terminal, else id, time, sender and content."""
-    for message in messages:
-        if as_json:
-            output.json_line(message)
-        elif output.is_terminal():
-            click.secho(output.one_line(message.sender), bold=True, nl=False)
-            click.secho(f"  {output.moment(message.created_at)}  {message.id}{_mark(message)}", dim=True)
-            click.echo(output.several_lines(message.content_raw).rstrip("\n"))
-        else:
-            fields = (message.id, message.created_at, message.sender, message.content_raw)
-            click.echo("\t".join(output.one_line(field) for field in fields))
-    sys.stdout.flush()
-
-
-def _mark(message: Message) -> str:
-    if message.deleted_at is not None:
-        return f"  deleted by {output.one_line(message.deleted_by)}"
-    return "  edited" if message.edited_at is not None else ""
+msg.add_command(retopic, "move")

@@ -6,11 +6,13 @@ What hubs send is the text of strangers: nothing of it reaches a terminal as an 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -22,6 +24,7 @@ from ..model import Event
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 # Control characters, marks that reorder what is written, and halves of characters.
 _UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MOMENTS, _MOMENT_WIDTH = ("TIME", "UPDATED"), 26
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -43,9 +46,16 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def moment(timestamp: str) -> str:
-    """A time stamp as it is for programs, and without the parts of a second for people; both in UTC."""
-    return f"{timestamp[:10]} {timestamp[11:19]}" if is_terminal() else timestamp
+def moment(timestamp: object) -> str:
+    """A time stamp as it is (UTC) for programs, and for people to the second in their own time, with its zone."""
+    text = _text(timestamp)
+    if not is_terminal():
+        return text
+    try:
+        local = datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):  # other programs write, too
+        return text
+    return f"{local:%Y-%m-%d %H:%M:%S} {local.isoformat()[-6:]}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -56,7 +66,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        shown.add_column(column, overflow="fold")
+        shown.add_column(column, overflow="fold", min_width=_MOMENT_WIDTH if column in _MOMENTS else None)
     for row in rows:
         shown.add_row(*(Text(_of_terminal(cell), style="" if number else "cyan") for number, cell in enumerate(row)))
     _console().print(shown)
@@ -84,9 +94,18 @@ def _console() -> Console:
     return Console(highlight=False, soft_wrap=False)  # NO_COLOR is respected by the library
 
 
-def json_value(value: Any) -> None:
-    """One JSON document; values of the model as the objects of the HTTP API."""
-    click.echo(json.dumps(_jsonable(value), indent=2 if is_terminal() else None))
+def json_value(value: Any, **beside: object) -> None:
+    """One JSON object: `status` and what is said `beside`, then the value, of the model as the HTTP API answers it."""
+    click.echo(json.dumps({"status": "ok", **beside, **_jsonable(value)}, indent=2 if is_terminal() else None))
+
+
+def json_list(name: str, items: Sequence[Any], **beside: object) -> None:
+    """The same for a list, with its `count`."""
+    json_value({name: items}, count=len(items), **beside)
+
+
+def json_error(error: str, code: str, details: Mapping[str, object]) -> None:
+    json_value({}, status="error", error=error, code=code, details=_jsonable(details))
 
 
 def json_line(value: Any) -> None:
@@ -115,5 +134,20 @@ def made(identifier: str, friendly: str) -> None:
 
 
 def note(text: str) -> None:
-    """News beside the output, to standard error."""
-    click.echo(f"agentlip: {one_line(text)}", err=True)
+    """News beside the output, in one line."""
+    say(f"agentlip: {one_line(text)}")
+
+
+def say(text: str) -> None:
+    """Write to standard error; what can not be written there is lost."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        point_to_nowhere(sys.stderr)
+
+
+def point_to_nowhere(file: TextIO) -> None:
+    """Let what is still to be written disappear: Python writes it at its end, and would exit with 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)

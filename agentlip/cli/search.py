@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
-from . import output
+from ..model import SearchPage
+from . import conversation, output
+from .command import Command, field
 from .context import Context
 from .lookup import channel_id, topic_id
-from .msg import show_messages
+from .places import Places
 
 
-@click.command()
-@click.argument("query")
-@click.option("--channel", help="Only in this channel: its id or name.")
-@click.option("--topic", help="Only in this topic: its id, or channel/title.")
-@click.option("--limit", metavar="N", default=50, show_default=True, help="At most so many.")
+@click.command(cls=Command)
+@field("query", "--query", "-q")
+@click.option("--channel", "--channel-id", metavar="CHANNEL", help="Only in this channel: its id or name.")
+@click.option("--topic", "--topic-id", metavar="TOPIC", help="Only in this topic: its id, or channel/title.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @click.pass_obj
 def search(context: Context, query: str, channel: str | None, topic: str | None, limit: int) -> None:
     """Find the messages that hold all words of QUERY.
 
-    The newest come first. "Quoted words" stay together.
+    The newest come first, each with its channel and topic. "Quoted words" stay together.
 
     \b
     Example: agentlip search "release notes" --channel general
     """
-    with context.client() as client:
-        found = client.search(
+    with context.reader() as reader:
+        found = reader.search(
             query,
-            channel_id=channel_id(client, channel) if channel else None,
-            topic_id=topic_id(client, topic) if topic else None,
+            channel_id=channel_id(reader, channel) if channel else None,
+            topic_id=topic_id(reader, topic) if topic else None,
             limit=limit,
         )
-    if context.as_json:
-        output.json_value(found)
-        return
-    show_messages(found.messages, as_json=False)
-    if found.has_more:
-        output.note("there are more; raise --limit or narrow the search")
+        places = Places(reader)
+        if context.as_json:
+            _print_json(found, query, places)
+        else:
+            conversation.show(found.messages, places)
+    if found.has_more and not context.as_json:
+        output.note("there are more; raise --limit or narrow the search" if limit < 1000 else
+                    "there are more; narrow the search")  # fmt: skip
+
+
+def _print_json(found: SearchPage, query: str, places: Places) -> None:
+    messages = [
+        asdict(each)
+        | {"channel": places.channel(each.channel_id), "topic": places.topic(each.channel_id, each.topic_id)}
+        for each in found.messages
+    ]
+    output.json_list("messages", messages, has_more=found.has_more, fts_used=found.fts_used, query=query)

@@ -92,7 +92,7 @@ def _shown(key: str, value: Any) -> tuple[str, str]:
         return "uptime", _duration(float(value))
     if key.endswith("_bytes"):
         return key.replace("_bytes", "_size"), _size(int(value))
-    return key, str(value)
+    return key, output.moment(value) if key == "started_at" else str(value)
 
 
 def _duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from ..config import Settings
 from ..errors import AgentlipError, ConfigError, MissingAuth
 from ..workspace import TOKEN_FILE, load_or_make_token, read_server_file, replace_token
 from . import output
+from .command import Group
 from .context import Context
 from .hub_process import HubProcess
 from .running import Running
@@ -23,7 +24,7 @@ _RELOAD_SECONDS = 20.0
 _NOT_USED = "the file auth_token is not used"
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Show or replace the token of the workspace."""
 

@@ -53,7 +53,7 @@ def test_a_copy_beside_a_busy_hub_is_restored_in_a_new_workspace(here: WorkingFo
         writer.join()
     assert (done.returncode, done.stderr) == (0, "")
     made, copy = json_of(done), here.root / "copy"
-    assert made == {"path": str(copy), "size": copy.stat().st_size, "db_id": here.server["db_id"],
+    assert made == {"status": "ok", "path": str(copy), "size": copy.stat().st_size, "db_id": here.server["db_id"],
                     "head": made["head"]}  # fmt: skip
     assert before <= made["head"] <= posted[-1]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600

@@ -125,7 +125,7 @@ def test_a_hub_is_run_as_told(here: WorkingFolder) -> None:
 
 def test_a_hub_is_talked_to_as_told(here: WorkingFolder) -> None:
     here.up()
-    first, second = blocks("Talking to a hub")
+    first, second, third = blocks("Talking to a hub")
     subprocess.run(("git", "init", "-q"), cwd=here.root, check=True)
     commit = (
         "git",
@@ -147,6 +147,12 @@ def test_a_hub_is_talked_to_as_told(here: WorkingFolder) -> None:
     assert [event["name"] for event in last] == [
         "topic.created", "message.created", "message.edited", "message.moved_topic", "message.deleted",
     ]  # fmt: skip
+    (offline,) = blocks("Without a hub")
+    assert "All green" in bash(here, third).stdout
+    assert here.run("down").returncode == 0
+    done = bash(here, offline)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "All green" in done.stdout
 
 
 def test_the_log_is_followed_as_told(here: WorkingFolder) -> None:
@@ -174,4 +180,4 @@ def test_bash_completes_as_told(here: WorkingFolder) -> None:
         here,
         f"{line}\nCOMP_WORDS=(agentlip msg ''); COMP_CWORD=2; _agentlip_completion agentlip\necho ${{COMPREPLY[*]}}",
     )
-    assert done.stdout.split() == ["delete", "edit", "page", "retopic", "send", "tail"]
+    assert done.stdout.split() == ["delete", "edit", "move", "page", "retopic", "send", "show", "tail"]

@@ -36,7 +36,7 @@ def ping(here: WorkingFolder, token: str) -> int:
 def test_the_token_is_printed_and_nothing_else(here: WorkingFolder) -> None:
     done = here.run("token", "show")
     assert (done.returncode, done.stdout, done.stderr) == (0, kept(here) + "\n", "")
-    assert json_of(here.run("--json", "token", "show")) == {"token": kept(here)}
+    assert json_of(here.run("--json", "token", "show")) == {"status": "ok", "token": kept(here)}
 
 
 def test_without_a_hub_there_is_a_new_token_for_the_next_one(here: WorkingFolder) -> None:
@@ -51,7 +51,7 @@ def test_without_a_hub_there_is_a_new_token_for_the_next_one(here: WorkingFolder
     assert kept(here) not in done.stdout
     (here.folder / "auth_token").write_text("damaged")
     assert here.run("token", "show").returncode == 1
-    assert json_of(here.run("--json", "token", "rotate")) == {"rotated": True, "hub_pid": None}
+    assert json_of(here.run("--json", "token", "rotate")) == {"status": "ok", "rotated": True, "hub_pid": None}
     assert here.run("token", "show").returncode == 0
 
 

@@ -32,7 +32,7 @@ def test_the_link_is_of_the_running_hub_and_its_code_signs_in_once(here: Working
     answers = [requests.post(f"{here.url}/ui/session", json={"code": code}, timeout=20) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 401]
     assert here.server["auth_token"] not in done.stdout
-    assert list(json_of(here.run("--json", "ui"))) == ["url"]
+    assert list(json_of(here.run("--json", "ui"))) == ["status", "url"]
     folder = here.folder / LOGIN_CODES
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert code not in [path.name for path in folder.iterdir()]

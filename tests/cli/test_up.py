@@ -109,7 +109,7 @@ def test_a_hub_in_the_background_is_told_of_in_one_line_and_logs_to_a_private_fi
 def test_a_second_hub_is_one_line_with_pid_and_url_and_code_10(here: WorkingFolder) -> None:
     done = here.run("--json", "up", "--detach", "--idle-shutdown", "2h")
     pid, url = here.server["pid"], here.url
-    assert json_of(done) == {"url": url, "pid": pid, "log": str(here.folder / "hub.log")}
+    assert json_of(done) == {"status": "ok", "url": url, "pid": pid, "log": str(here.folder / "hub.log")}
     assert b"\0AGENTLIP_IDLE_SHUTDOWN=7200.0\0" in Path(f"/proc/{pid}/environ").read_bytes()
     before = snapshot(here.folder)
     for args in ([], ["--detach"], ["--port", here.server["port"]]):

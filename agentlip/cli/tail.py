@@ -1,0 +1,50 @@
+"""`agentlip tail`: what happens, as lines for people."""
+
+from __future__ import annotations
+
+import click
+
+from . import pages
+from .command import Command, field
+from .context import Context
+from .following import end_with_0_when_terminated, note_break, print_event, when_nobody_reads
+from .lookup import scope
+from .places import Places
+
+
+@click.command(cls=Command)
+@field("place", "--channel", "--channel-id", "--topic", "--topic-id", needed=False,
+       help="The same as PLACE: a channel's id or name, a topic's id, or channel/title.")  # fmt: skip
+@click.option(
+    "-n", "--number", "--limit", metavar="N", type=click.IntRange(0), default=10, show_default=True,
+    help="How many of the past.",
+)  # fmt: skip
+@click.option("-f", "--follow/--no-follow", default=True, show_default=True, help="Go on, until interrupted.")
+@click.pass_obj
+def tail(context: Context, place: str | None, number: int, follow: bool) -> None:
+    """Print what happens as lines for people.
+
+    Messages, and also their changes, moves and deletions, new channels and topics, attachments. PLACE is a channel or
+    channel/title; without it everything is told. A topic's lines include what is moved there or away.
+
+    \b
+    Example: agentlip tail general
+    """
+    end_with_0_when_terminated()
+    with context.reader() as reader:
+        wanted = scope(reader, place)
+        past, head = pages.last_events(reader, max(number, 1), **wanted)
+        places = None if context.as_json else Places(reader)
+        for event in past[len(past) - min(number, len(past)) :]:
+            print_event(event, places)
+    if not follow or context.offline:
+        return
+    with context.client() as client:
+        places = None if context.as_json else Places(client)
+        with client.stream(
+            head, channels=wanted.get("channels"), topics=wanted.get("topics"), on_new_log="restart",
+            on_disconnect=note_break,
+        ) as stream:  # fmt: skip
+            when_nobody_reads(stream.close)
+            for event in stream:
+                print_event(event, places)

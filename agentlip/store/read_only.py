@@ -1,0 +1,51 @@
+"""A database file that is only read, from outside: no hub need run, and one that runs is not disturbed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..errors import StorageError
+from . import schema
+
+T = TypeVar("T")
+_BUSY_SECONDS = 2.0
+
+
+class ReadOnly:
+    """One open file, for one thread; every read sees one moment."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises StorageError when it can not be read, or is none of ours."""
+        self._path = path
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
+            )
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
+        self._connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # other programs write, too
+        try:
+            self.read(schema.check, path)
+            if self.read(schema.version_of) != schema.SCHEMA_VERSION:
+                raise StorageError(f"{path} is of an older release; `agentlip up` brings it up to date")
+        except BaseException:
+            self.close()
+            raise
+
+    def read(self, query: Callable[..., T], *args: Any) -> T:
+        """Run a query of `queries`, `log` or `search` with `args`. Raises StorageError."""
+        try:
+            return query(self._connection, *args)
+        except sqlite3.Error as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: sqlite3.Error) -> StorageError:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DIRECTORY:
+            return StorageError(f"can not read {self._path}: its folder must be writable, as no hub has it open")
+        return StorageError(f"can not read {self._path}: {error}")
+
+    def close(self) -> None:
+        self._connection.close()
