@@ -69,6 +69,11 @@ def _whole(low: int, high: int) -> Callable[[Any], int]:
     return parse
 
 
+def _optional_whole(low: int, high: int) -> Callable[[Any], int | None]:
+    parse = _whole(low, high)
+    return lambda value: None if value is None else parse(value)
+
+
 def _seconds(value: Any) -> float:
     try:
         number = float(value)
@@ -208,9 +213,16 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("HELLO_TIMEOUT", 10, _seconds, "Seconds a new WebSocket has to say hello."),
     Setting("PING_INTERVAL", 25, _seconds, "Seconds between pings; a peer silent for two intervals is dropped."),
-    Setting("RATE_LIMITS", "on", _switch, "`off` switches both rate limits off."),
-    Setting("RATE_LIMIT_PER_CLIENT", 100, _whole(1, 10_000_000), "HTTP calls per second and client address."),
-    Setting("RATE_LIMIT_GLOBAL", 1000, _whole(1, 10_000_000), "HTTP calls per second in all, per worker."),
+    Setting("RATE_LIMITS", "on", _switch, "`off` switches all rate limits off."),
+    Setting("RATE_LIMIT_PER_CLIENT", 100, _whole(1, 10_000_000), "Calls per second of one client, for long."),
+    Setting(
+        "RATE_LIMIT_BURST",
+        None,
+        _optional_whole(1, 10_000_000),
+        "Calls that a client may make at once before that rate holds. Unset: 1,000, or the rate if that is more; for "
+        "rates below 100 the rate itself.",
+    ),
+    Setting("RATE_LIMIT_GLOBAL", 1000, _whole(1, 10_000_000), "Calls per second of all clients, per worker."),
     Setting("ALLOWED_ORIGINS", "", _origins, "Browser origins, besides the hub's own, that may open a WebSocket."),
     Setting(
         "URL_ALLOW",
@@ -289,6 +301,7 @@ class Settings:
     ping_interval: float
     rate_limits: bool
     rate_limit_per_client: int
+    rate_limit_burst: int | None
     rate_limit_global: int
     allowed_origins: tuple[str, ...]
     url_allow: tuple[re.Pattern[str], ...]

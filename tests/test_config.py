@@ -33,6 +33,7 @@ TABLE: dict[str, tuple[Any, str, Any, Any, Any]] = {
     "PING_INTERVAL": (25.0, " 7 ", 7.0, "8", 8.0),
     "RATE_LIMITS": (True, "off", False, False, False),
     "RATE_LIMIT_PER_CLIENT": (100, "1", 1, 7, 7),
+    "RATE_LIMIT_BURST": (None, "300", 300, 7, 7),
     "RATE_LIMIT_GLOBAL": (1000, "10000000", 10_000_000, 7, 7),
     "ALLOWED_ORIGINS": (
         (), "https://A.example/, http://b:8443", ("https://a.example", "http://b:8443"),
@@ -85,6 +86,7 @@ NONSENSE = [
     ("PING_INTERVAL", "86401"),
     ("RATE_LIMITS", "2"),
     ("RATE_LIMIT_PER_CLIENT", "0"),
+    ("RATE_LIMIT_BURST", "0"),
     ("RATE_LIMIT_GLOBAL", "1e3"),
     ("ALLOWED_ORIGINS", "example.com"),
     ("ALLOWED_ORIGINS", "https://a/path"),

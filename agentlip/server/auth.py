@@ -12,43 +12,50 @@ from werkzeug.exceptions import HTTPException
 from ..config import Settings
 from ..errors import Forbidden, InvalidAuth, MissingAuth, NoAuthConfigured, OriginNotAllowed
 from . import sessions
+from .limits import PERSON, PUBLIC, TOKEN, Caller
 
 if TYPE_CHECKING:
     from .state import HubState
 
 # Asked in the request's context whether its user may `read`, `write` or `connect`.
 Authorize = Callable[[str], bool | None]
+_AGENT = Caller(TOKEN, "the token")
+_SOMEBODY, _ANYBODY = Caller(PERSON), Caller(PUBLIC)  # of this address
 
 
-def admit(state: HubState, environ: Mapping[str, Any], action: str) -> None:
-    """Raise unless the request may `read`, `write` or `connect` (open a WebSocket)."""
+def admit(state: HubState, environ: Mapping[str, Any], action: str) -> Caller:
+    """Who asks; raises unless the request may `read`, `write` or `connect` (open a WebSocket)."""
     if state.authorize is not None:
         if action != "read":  # a browser sends the host's cookies along, whichever page makes it call
             check_origin(state.settings, environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", ""))
         _ask_host(state.authorize, action)
-    elif action == "connect":
-        token = _query_token(environ)
-        if token is not None or not _has_session(state, environ, action):
-            check_token(state.token, environ.get("HTTP_AUTHORIZATION"), token)
-    elif (action == "write" or not state.settings.public_reads) and not _has_session(state, environ, action):
-        check_token(state.token, environ.get("HTTP_AUTHORIZATION"))
+        return _AGENT if bears_token(state.token, environ) else _SOMEBODY
+    query_token = _query_token(environ) if action == "connect" else None
+    session = _session(state, environ, action) if query_token is None else None
+    if session is not None:
+        return Caller(PERSON, session)
+    if action == "read" and state.settings.public_reads:
+        return _AGENT if bears_token(state.token, environ) else _ANYBODY
+    check_token(state.token, environ.get("HTTP_AUTHORIZATION"), query_token)
+    return _AGENT
 
 
 def check_session(state: HubState, environ: Mapping[str, Any]) -> None:
     """Raise unless the request bears the cookie of a person who has signed in."""
     if not state.token:
         raise NoAuthConfigured()
-    if not sessions.is_signed_in(state.token, environ):
+    if sessions.session_of(state.token, environ) is None:
         raise MissingAuth()
 
 
-def _has_session(state: HubState, environ: Mapping[str, Any], action: str) -> bool:
-    """Whether a signed-in person asks, on a page of ours. Raises OriginNotAllowed for one of another site."""
-    if "HTTP_AUTHORIZATION" in environ or not sessions.is_signed_in(state.token, environ):
-        return False
-    if action != "read":  # browsers name the origin of each such call
+def _session(state: HubState, environ: Mapping[str, Any], action: str) -> str | None:
+    """The session of a person who asks on a page of ours. Raises OriginNotAllowed for a page of another site."""
+    if "HTTP_AUTHORIZATION" in environ:
+        return None
+    session = sessions.session_of(state.token, environ)
+    if session is not None and action != "read":  # browsers name the origin of each such call
         check_origin(state.settings, environ.get("HTTP_ORIGIN", "null"), environ.get("HTTP_HOST", ""))
-    return True
+    return session
 
 
 def bears_token(configured: str, environ: Mapping[str, Any]) -> bool:

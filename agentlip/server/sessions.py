@@ -31,16 +31,18 @@ def _serializer(token: str) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(_key(token), salt="agentlip.session", signer_kwargs={"digest_method": hashlib.sha256})
 
 
-def is_signed_in(token: str, environ: Mapping[str, Any]) -> bool:
-    """Whether the request bears a session of the hub with this token that is not too old."""
+def session_of(token: str, environ: Mapping[str, Any]) -> str | None:
+    """The session of the hub with this token that the request bears, as its cookie has it; None also when too old."""
     cookies = environ.get("HTTP_COOKIE", "")
     if not token or "agentlip_" not in cookies:
-        return False
+        return None
     value = parse_cookie(cookies).get(cookie_name(token))
     try:
-        return value is not None and _serializer(token).loads(value, max_age=SESSION_SECONDS) == "person"
+        if value is not None and _serializer(token).loads(value, max_age=SESSION_SECONDS) == "person":
+            return value
     except BadData:
-        return False
+        pass
+    return None
 
 
 def set_cookie(token: str, base: str, *, secure: bool) -> str:

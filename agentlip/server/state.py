@@ -97,7 +97,9 @@ class HubState(Commands):
         self.instance_id = settings.instance_id or secrets.token_hex(16)
         self._started = time.monotonic()
         self.limiter = (
-            RateLimiter(settings.rate_limit_per_client, settings.rate_limit_global) if settings.rate_limits else None
+            RateLimiter(settings.rate_limit_per_client, settings.rate_limit_global, settings.rate_limit_burst)
+            if settings.rate_limits
+            else None
         )
         self._lock = threading.Lock()
         self._started_in: object = None  # the process, by a mark that costs no system call

@@ -1,4 +1,4 @@
-"""From a request to a handler and back: rate limit, token, body, answer, headers, log line.
+"""From a request to a handler and back: token, rate limit, body, answer, headers, log line.
 
 Each URL is one Flask rule for all methods, so that a wrong method and an unknown path are answered
 here, as JSON, also inside a host application whose error pages stay its own.
@@ -27,10 +27,14 @@ from ...errors import (
     AgentlipError,
     BodyTimeout,
     ConfigError,
+    Forbidden,
     InternalError,
+    InvalidAuth,
     InvalidInput,
     MethodNotAllowed,
+    MissingAuth,
     NotFound,
+    OriginNotAllowed,
     PayloadTooLarge,
     RateLimited,
     ShuttingDown,
@@ -165,18 +169,19 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
 
 
 def _admit(call: Call, endpoint: Endpoint) -> None:
-    """Rate limit, shutdown, token and body, in this order. Raises AgentlipError."""
+    """Token, rate limit, shutdown and body, in this order. Raises AgentlipError."""
     if endpoint.access == "open":
         return
     state = call.state
     state.calls += 1
-    if state.limiter is not None:
-        call.headers.update(state.limiter.take(call.request.remote_addr or ""))
+    if endpoint.access != "anyone":
+        caller = auth.admit(state, call.environ, endpoint.access)
+        if caller.lane != limits.PUBLIC:
+            connections.keep(call.environ)
+        if state.limiter is not None:
+            call.headers.update(state.limiter.take(caller, call.environ.get("REMOTE_ADDR", "")))
     if endpoint.access == "write" and state.draining:
         raise ShuttingDown()
-    if endpoint.access != "anyone":
-        auth.admit(state, call.environ, endpoint.access)
-        connections.keep(call.environ)
     if endpoint.method != "GET":
         call.body = _read_body(call, endpoint)
 
@@ -272,10 +277,25 @@ def _refuse_deep(body: dict[str, Any]) -> None:
 
 def answer_error(call: Call, error: AgentlipError) -> Response:
     """The error as JSON; a NotFound is no failure of ours and is logged as any other answer."""
+    if isinstance(error, MissingAuth | Forbidden | OriginNotAllowed):
+        error = _counted(call, error)
     call.headers.update(error.headers)
     if isinstance(error, RateLimited):
-        call.headers.update(limits.headers(error.details["limit"], 0))
+        call.headers.update(limits.refusal_headers(error))
     return _answer(call, error.status, _payload(error))
+
+
+def _counted(call: Call, error: AgentlipError) -> AgentlipError:
+    """The answer to a call that nobody let in: the error, or that there were too many of them."""
+    limiter = call.state.limiter
+    if limiter is None:
+        return error
+    try:
+        address = call.environ.get("REMOTE_ADDR", "")
+        call.headers.update(limiter.refuse(address, failed=isinstance(error, InvalidAuth)))
+    except RateLimited as limited:
+        return limited
+    return error
 
 
 def _payload(error: AgentlipError) -> bytes:
