@@ -179,6 +179,12 @@ class RateLimited(AgentlipError):
     message = "Too many requests"
 
     @property
+    def retry_after(self) -> float:
+        """Seconds; 1 when the hub has not said it in a way that makes sense."""
+        given = self.details.get("retry_after")
+        return float(given) if isinstance(given, (int, float)) and given > 0 else 1.0
+
+    @property
     def headers(self) -> Mapping[str, str]:
         return {"Retry-After": str(self.details["retry_after"])}
 

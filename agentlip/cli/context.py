@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from ..client import HubClient
+from ..client.address import read_token
 from ..config import Settings
 from ..errors import ConfigError
 from ..workspace import DATABASE, FOLDER, find_root
@@ -54,7 +55,7 @@ class Context:
         if self.offline:
             raise click.UsageError("--offline only reads; this needs a hub")
         if self.url is not None:
-            return HubClient(self.url, self._read_token())
+            return HubClient(self.url, read_token(self.token))
         database = self.database  # a workspace that is not there is an error of its own
         return HubClient.discover(None if self.workspace is None else database.parent.parent)
 
@@ -65,14 +66,3 @@ class Context:
 
             return Offline(self.database)
         return self.client()
-
-    def _read_token(self) -> str | None:
-        if self.token is None or not self.token.startswith("@"):
-            return self.token
-        path = Path(self.token[1:]).expanduser()
-        try:
-            return path.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"can not read the token from {path}: {getattr(error, 'strerror', 'not ASCII')}"
-            ) from None

@@ -57,6 +57,23 @@ def socket_in(url: str) -> str | None:
     return unquote(parts.netloc) if parts.scheme == "http+unix" else None
 
 
+def named_in_environment() -> Address | None:
+    """The hub of AGENTLIP_URL, with the token of AGENTLIP_TOKEN, if there is one. Raises ConfigError."""
+    url = os.environ.get("AGENTLIP_URL")
+    return Address.checked(url, read_token(os.environ.get("AGENTLIP_TOKEN"))) if url else None
+
+
+def read_token(given: str | None) -> str | None:
+    """The token as given; `@FILE` stands for what the file holds, and nothing for no token. Raises ConfigError."""
+    if not given or not given.startswith("@"):
+        return given or None
+    path = Path(given[1:]).expanduser()
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"can not read the token from {path}: {getattr(error, 'strerror', 'not ASCII')}") from None
+
+
 def url_in(server: dict[str, Any]) -> str:
     """The URL of the hub that wrote this server.json; it may be gone."""
     if server.get("socket"):

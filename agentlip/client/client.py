@@ -6,13 +6,15 @@ The methods are called as those of host code are (`app.extensions["agentlip"]`),
 
 from __future__ import annotations
 
+import random
 import ssl
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-from ..errors import InvalidAuth, InvalidInput
+from ..errors import InvalidAuth, InvalidInput, RateLimited
 from ..model import (
     Attachment,
     AttachmentResult,
@@ -28,7 +30,7 @@ from ..model import (
     TopicPage,
     TopicResult,
 )
-from .address import Address, Discovery
+from .address import Address, Discovery, named_in_environment
 from .errors import HubUnreachable, OutcomeUnknown
 from .http import Http
 from .stream import Stream
@@ -39,7 +41,8 @@ _API = "/api/v1"
 
 class HubClient:
     """May be used by many threads or greenlets at once. A call blocks until it is answered, or nothing came for
-    `timeout` seconds.
+    `timeout` seconds; one that the hub refuses for its rate limit is made again, after waits of up to
+    `rate_limit_wait` seconds in all.
 
     Calls raise the hub's errors (`agentlip.errors`), HubUnreachable when there is no hub, and OutcomeUnknown when the
     connection broke while a change was under way.
@@ -52,22 +55,30 @@ class HubClient:
         *,
         timeout: float = 10.0,
         ssl_context: ssl.SSLContext | None = None,
+        rate_limit_wait: float = 30.0,
     ) -> None:
         """`url` may have a path, as behind a proxy. Nothing is asked of the hub yet. Raises ConfigError."""
         self._address = Address.checked(url, token)
         self._discovery: Discovery | None = None
         self._timeout = timeout
+        self._rate_limit_wait = rate_limit_wait
         self._ssl_context = ssl_context
         self._http = Http(timeout, ssl_context)
 
     @classmethod
-    def discover(cls, start: Path | str | None = None, *, timeout: float = 10.0) -> HubClient:
-        """The hub of the workspace around `start`, or of AGENTLIP_DB or around the working folder.
+    def discover(
+        cls, start: Path | str | None = None, *, timeout: float = 10.0, rate_limit_wait: float = 30.0
+    ) -> HubClient:
+        """The hub of the workspace around `start`; without it that of AGENTLIP_URL, else that of AGENTLIP_DB, else that
+        around the working folder.
 
-        Raises HubUnreachable. Such a client looks again when the hub is gone or refuses the token, so it survives the
-        hub's restarts.
+        Raises HubUnreachable or ConfigError. The client of a workspace looks again when the hub is gone or refuses the
+        token, so it survives the hub's restarts.
         """
-        client = cls("http://127.0.0.1", timeout=timeout)
+        named = named_in_environment() if start is None else None
+        if named is not None:
+            return cls(named.url, named.token, timeout=timeout, rate_limit_wait=rate_limit_wait)
+        client = cls("http://127.0.0.1", timeout=timeout, rate_limit_wait=rate_limit_wait)
         client._discovery = Discovery(None if start is None else Path(start).expanduser().absolute(), client._health_at)
         client._address = client._discovery.locate()
         return client
@@ -254,7 +265,20 @@ class HubClient:
     def _call(
         self, method: str, path: str, query: Iterable[tuple[str, Any]] = (), body: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        asked = list(query)
+        asked, patience = list(query), self._rate_limit_wait
+        while True:
+            try:
+                return self._call_once(method, path, asked, body)
+            except RateLimited as error:  # nothing has been done, so a change may be sent again, too
+                pause = error.retry_after * random.uniform(1.0, 1.2)  # so that not all come back at once
+                if pause > patience:
+                    raise
+                patience -= pause
+                time.sleep(pause)
+
+    def _call_once(
+        self, method: str, path: str, asked: list[tuple[str, Any]], body: dict[str, Any] | None
+    ) -> dict[str, Any]:
         try:
             return self._http.call(self._address, method, path, asked, body)
         except OutcomeUnknown:

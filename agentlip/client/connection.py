@@ -7,12 +7,16 @@ OpenSSL does not allow for one connection; over TLS 1.3 every hundredth connecti
 from __future__ import annotations
 
 import json
+import logging
+import math
 import socket
 import ssl
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, ProtocolError
@@ -20,34 +24,49 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from ..errors import AgentlipError
+from ..errors import AgentlipError, InvalidAuth, MissingAuth, RateLimited
 from .address import Address, socket_in
 from .errors import HubUnreachable, error_of
 
 # The hub is asked for a sign of life after so long without one, and given up after as long again.
 PING_SECONDS = 20.0
 _RECEIVE_BYTES = 64 * 1024
+_SEND_SECONDS = 10.0
+_AT_ONCE = 0.0005  # a timeout of 0 would mean another kind of socket
+# The library tells what it sends to its logger, and that is the token: this one nobody can switch on.
+_SILENT = logging.Logger("agentlip.client", logging.CRITICAL + 1)
 
 
 class ConnectionLost(Exception):
-    """The connection is over, for the reason told; another one may be better. `code` is that of the hub's Close."""
+    """The connection is over, for the reason told; another one may be better.
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    `code` is that of the hub's Close, `retry_after` the seconds that the hub wants to be left alone.
+    """
+
+    def __init__(self, reason: str, code: int | None = None, retry_after: float = 0.0) -> None:
         super().__init__(reason)
         self.code = code
+        self.retry_after = retry_after
+
+
+class BearerIgnored(InvalidAuth):
+    """Refused for want of a token, although it was in the header: such a hub reads `?token=` alone."""
 
 
 class Connection:
     """A WebSocket. One thread or greenlet opens it, sends and receives; `close` may be called from any."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, token_in_url: bool = False) -> None:
         self._address = address
-        self._protocol = ClientProtocol(parse_uri(address.websocket_url), max_size=None)
+        self._token_in_url = token_in_url
+        self._protocol = ClientProtocol(parse_uri(address.websocket_url), max_size=None, logger=_SILENT)
         self._messages: deque[str] = deque()
         self._parts: list[bytes] = []
         self._busy = threading.Lock()  # held while the socket is in use, so that nobody frees its number meanwhile
         self._socket: socket.socket | None = None
         self._closed = False
+        self._heard = math.inf  # when something came
+        self._pinged: float | None = None  # when the hub was asked for a sign of life, since then
 
     def open(self, timeout: float, context: ssl.SSLContext | None) -> None:
         """Connect and shake hands; blocks for at most about `timeout` seconds per step.
@@ -63,7 +82,7 @@ class Connection:
                 raise ConnectionLost(f"no trusted TLS connection to {self._address.url}") from error
             except OSError as error:
                 raise ConnectionLost(f"no hub answers at {self._address.url}") from error
-            self._shake_hands(self._address)
+            self._shake_hands()
 
     def _connect(self, timeout: float) -> None:
         """Try the addresses of the host one after the other; `close` ends it, but for the question to the resolver."""
@@ -99,9 +118,11 @@ class Connection:
             raise OSError("closed")
         encrypted.do_handshake()
 
-    def _shake_hands(self, address: Address) -> None:
-        request = self._protocol.connect()
-        if address.token is not None:
+    def _shake_hands(self) -> None:
+        address, request = self._address, self._protocol.connect()
+        if self._token_in_url:
+            request.path += f"?token={quote(address.token or '', safe='')}"
+        elif address.token is not None:
             request.headers["Authorization"] = f"Bearer {address.token}"
         self._protocol.send_request(request)
         try:
@@ -112,9 +133,10 @@ class Connection:
             raise ConnectionLost(f"{address.url} does not answer") from error
         refusal = self._protocol.handshake_exc
         if isinstance(refusal, InvalidStatus):
-            raise _refused(address, refusal)
+            raise _refused(address, refusal, self._token_in_url)
         if refusal is not None:
             raise ConnectionLost(f"{address.url} does not answer as a hub does") from refusal
+        self._heard = time.monotonic()
 
     def send(self, text: str) -> None:
         """Raises ConnectionLost."""
@@ -125,29 +147,36 @@ class Connection:
             except OSError as error:
                 raise self._lost() from error
 
-    def receive(self, timeout: float | None = None) -> str:
-        """The next message; blocks until it is there, or raises ConnectionLost after `timeout` seconds of silence.
+    def receive(self, deadline: float | None = None) -> str | None:
+        """The next message; blocks until it is there. None when there was none at `deadline`, by the monotonic clock.
 
-        Without `timeout` a silent hub is pinged before it is given up.
+        Raises ConnectionLost. A silent hub is pinged before it is given up.
         """
-        pinged = timeout is not None
         with self._busy:
             while not self._messages:
                 if self._protocol.close_rcvd is not None or self._protocol.parser_exc is not None:
                     raise self._lost()
+                silent_at = (self._pinged or self._heard) + PING_SECONDS
+                until = silent_at if deadline is None else min(deadline, silent_at)
                 try:
-                    self._take(self._received(PING_SECONDS if timeout is None else timeout))
-                    pinged = timeout is not None
+                    self._take(self._received(max(_AT_ONCE, until - time.monotonic())))
+                    self._heard, self._pinged = time.monotonic(), None
                 except TimeoutError:
-                    if pinged:
-                        raise ConnectionLost("the hub is silent") from None
-                    pinged = True
-                    with suppress(OSError):
-                        self._protocol.send_ping(b"")
-                        self._flush()
+                    if time.monotonic() >= silent_at:
+                        self._ping()
+                    elif deadline is not None and time.monotonic() >= deadline:
+                        return None
                 except (OSError, ProtocolError) as error:
                     raise self._lost() from error
             return self._messages.popleft()
+
+    def _ping(self) -> None:
+        if self._pinged is not None:
+            raise ConnectionLost("the hub is silent")
+        self._pinged = time.monotonic()
+        with suppress(OSError):
+            self._protocol.send_ping(b"")
+            self._flush()
 
     def _received(self, timeout: float | None = None) -> bytes:
         if self._closed or self._socket is None:
@@ -173,10 +202,14 @@ class Connection:
         with suppress(OSError):  # a pong to a peer that has gone: the next read tells
             self._flush()
 
-    def _flush(self) -> None:
+    def _flush(self, timeout: float = _SEND_SECONDS) -> None:
+        """Send what there is to be sent; the time for that is not the one that receiving has."""
         for data in self._protocol.data_to_send():
             if data and self._socket is not None:
+                before = self._socket.gettimeout()
+                self._socket.settimeout(timeout)
                 self._socket.sendall(data)
+                self._socket.settimeout(before)
 
     def _lost(self) -> ConnectionLost:
         received = self._protocol.close_rcvd
@@ -200,8 +233,7 @@ class Connection:
         try:
             with suppress(Exception):
                 self._protocol.send_close(1000)
-                sock.settimeout(1.0)
-                self._flush()
+                self._flush(1.0)
             with suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
@@ -209,7 +241,7 @@ class Connection:
             self._busy.release()
 
 
-def _refused(address: Address, refusal: InvalidStatus) -> Exception:
+def _refused(address: Address, refusal: InvalidStatus, token_in_url: bool) -> Exception:
     """The hub's error in the answer to the upgrade, or ConnectionLost when the refusal is for now only."""
     response = refusal.response
     try:
@@ -219,6 +251,10 @@ def _refused(address: Address, refusal: InvalidStatus) -> Exception:
     error: AgentlipError = HubUnreachable(f"{address.url} answers {response.status_code}, and not as a hub does")
     if isinstance(answer, dict) and "code" in answer:
         error = error_of(response.status_code, answer, dict(response.headers.raw_items()))
+    if response.status_code == 401 and not isinstance(error, InvalidAuth):  # not one that has looked at the header
+        if address.token is None:
+            return MissingAuth()
+        return InvalidAuth("The hub refuses the token") if token_in_url else BearerIgnored()
     if response.status_code >= 500 or response.status_code in (408, 429):
-        return ConnectionLost(str(error))
+        return ConnectionLost(str(error), retry_after=error.retry_after if isinstance(error, RateLimited) else 0.0)
     return error

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import errors
-from ..errors import AgentlipError, AlreadyExists, InvalidInput, MethodNotAllowed
+from ..errors import AgentlipError, AlreadyExists, InvalidInput, MethodNotAllowed, RateLimited
 
 
 class HubUnreachable(AgentlipError):
@@ -48,8 +48,8 @@ def _classes(base: type[AgentlipError]) -> Iterator[type[AgentlipError]]:
             yield from _classes(derived)
 
 
-# AlreadyExists is told by its reason alone.
-_BY_STATUS = {(each.code, each.status): each for each in _classes(AgentlipError) if each is not AlreadyExists}
+# Of several with the same code and status the most general one; what is more special is told by its details.
+_BY_STATUS = {(each.code, each.status): each for each in reversed(list(_classes(AgentlipError))[1:])}
 _BY_CODE = {each.code: each for each in reversed(list(_classes(AgentlipError)))}
 
 
@@ -65,6 +65,13 @@ def error_of(status: int, answer: Mapping[str, Any], headers: Mapping[str, str])
     AgentlipError.__init__(error, str(answer.get("error") or f"The hub answered {status}"))
     error.details = details
     error.code, error.status = code, status
+    if isinstance(error, RateLimited) and "retry_after" not in details:
+        error.details = details | {"retry_after": _seconds(headers.get("Retry-After"))}
     if isinstance(error, MethodNotAllowed):
         error.allowed = headers.get("Allow", "")
     return error
+
+
+def _seconds(retry_after: str | None) -> int:
+    """What the header says when it is no date."""
+    return int(retry_after) if retry_after and retry_after.isdecimal() and len(retry_after) < 9 else 1

@@ -26,6 +26,13 @@ from .errors import HubUnreachable, OutcomeUnknown, error_of
 # an unknown outcome, so connections are thrown away well before.
 _IDLE_SECONDS = 1.0
 _MAX_IDLE = 16
+# What proxies and servers refuse in front of the hub, in words of their own.
+_IN_FRONT = {
+    413: ("PAYLOAD_TOO_LARGE", "The call is too large for the server"),
+    414: ("INVALID_INPUT", "The call's URL is too long for the server; name fewer channels and topics"),
+    429: ("RATE_LIMITED", "Too many requests for the server"),
+    431: ("INVALID_INPUT", "The call's headers are too large for the server"),
+}
 
 
 class Http:
@@ -151,6 +158,9 @@ def _decoded(address: Address, method: str, status: int, headers: Any, text: byt
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or not (200 <= status < 300 or "code" in answer):
+        if status in _IN_FRONT:
+            code, words = _IN_FRONT[status]
+            raise error_of(status, {"code": code, "error": words}, headers)
         if method != "GET" and (status >= 500 or status < 300):
             raise OutcomeUnknown()  # of a proxy that lost the hub on the way
         raise HubUnreachable(f"{address.url} answers {status}, and not as a hub does")

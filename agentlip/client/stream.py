@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import InvalidAuth, InvalidInput
 from ..model import Event
 from .address import Address
-from .connection import Connection, ConnectionLost
+from .connection import BearerIgnored, Connection, ConnectionLost
 from .errors import HubUnreachable, LogChanged
 from .values import event
 
@@ -28,6 +28,7 @@ LONGEST_PAUSE_SECONDS = 10.0
 _GOOD_SECONDS = 5.0
 _REFUSED_HELLO = (1003, 1009)  # it makes no sense, or is too large
 _FROM_NOW_ON = (1 << 63) - 1
+_SHORTEST_ATTEMPT_SECONDS = 1.0  # of a consumer that waits for less, so that it gets there at all
 
 
 class Stream:
@@ -66,6 +67,8 @@ class Stream:
         self._connected_at = math.inf
         self._yielded = self.cursor
         self._failures = 0
+        self._next_attempt = 0.0
+        self._reads_url_only: Address | None = None  # a hub of another make, which knows the token as `?token=` alone
         self._closed = threading.Event()
 
     def __iter__(self) -> Iterator[Event]:
@@ -82,22 +85,48 @@ class Stream:
 
         Raises LogChanged, and the hub's error when it refuses for good: a wrong token, no permission.
         """
+        received = self.next()
+        if received is None:
+            raise StopIteration
+        return received
+
+    def next(self, timeout: float | None = None) -> Event | None:
+        """The next event; None when none came within `timeout` seconds, or after `close`.
+
+        It may be up to a second late while it connects. Raises as the iteration does.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
         self.cursor = max(self.cursor, self._yielded)
         while not self._closed.is_set():
             try:
-                connection = self._connection or self._connect()
-                received = self._receive(connection)
+                received = self._receive(deadline)
             except ConnectionLost as lost:
-                self._pause(str(lost))
+                self._lose(lost)
+                continue
             except BaseException:
                 self._drop()
                 raise
-            else:
-                if received is not None:
-                    self._yielded = received.event_id
-                    return received
+            if received is not None:
+                self._yielded = received.event_id
+                return received
+            if deadline is not None and time.monotonic() >= deadline:
+                return None
         self._drop()
-        raise StopIteration
+        return None
+
+    def wait_for(self, predicate: Callable[[Event], object], timeout: float | None = None) -> Event:
+        """The next event for which `predicate` is true; those before it are passed over.
+
+        Raises TimeoutError after `timeout` seconds, and when the stream is closed meanwhile.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            received = self.next(left)
+            if received is None:
+                raise TimeoutError("The event that was waited for did not come")
+            if predicate(received):
+                return received
 
     def close(self) -> None:
         """End the iteration; whoever waits in it gets StopIteration soon. From any thread or greenlet, also twice."""
@@ -106,9 +135,11 @@ class Stream:
         if connection is not None:
             connection.close()
 
-    def _receive(self, connection: Connection) -> Event | None:
-        """The next event; None for what is no event, and for one that was yielded before."""
-        item = _message(connection, None)
+    def _receive(self, deadline: float | None) -> Event | None:
+        """The next event; None at the deadline, for what is no event, and for one that was yielded before."""
+        if self._connection is None and not self._is_time(deadline):
+            return None
+        item = _message(self._connection or self._connect(deadline), deadline)
         if item.get("type") != "event":
             return None
         try:
@@ -118,20 +149,38 @@ class Stream:
         self._failures = 0
         return received if received.event_id > self._yielded else None
 
-    def _connect(self) -> Connection:
+    def _is_time(self, deadline: float | None) -> bool:
+        """Wait for the moment of the next attempt to connect; False when the deadline or `close` comes before it."""
+        until = self._next_attempt if deadline is None else min(self._next_attempt, deadline)
+        self._closed.wait(max(0.0, until - time.monotonic()))
+        return until == self._next_attempt and not self._closed.is_set()
+
+    def _connect(self, deadline: float | None) -> Connection:
         self._connected_at = math.inf
         address = self._located()
-        connection = self._connection = Connection(address)
-        if self._closed.is_set():
-            raise ConnectionLost("closed before it was there")
+        timeout = self._timeout
+        if deadline is not None:
+            timeout = min(timeout, max(_SHORTEST_ATTEMPT_SECONDS, deadline - time.monotonic()))
         try:
-            connection.open(self._timeout, self._ssl_context)
+            try:
+                connection = self._open(address, timeout, token_in_url=self._reads_url_only == address)
+            except BearerIgnored:
+                self._drop()
+                connection = self._open(address, timeout, token_in_url=True)
+                self._reads_url_only = address
         except InvalidAuth:
             if self._located() == address:
                 raise
             raise ConnectionLost("the token was replaced") from None
-        self._greet(connection)
+        self._greet(connection, timeout)
         self._connected_at = time.monotonic()
+        return connection
+
+    def _open(self, address: Address, timeout: float, *, token_in_url: bool) -> Connection:
+        connection = self._connection = Connection(address, token_in_url=token_in_url)
+        if self._closed.is_set():
+            raise ConnectionLost("closed before it was there")
+        connection.open(timeout, self._ssl_context)
         return connection
 
     def _located(self) -> Address:
@@ -140,7 +189,7 @@ class Stream:
         except HubUnreachable as error:
             raise ConnectionLost(str(error)) from None
 
-    def _greet(self, connection: Connection) -> None:
+    def _greet(self, connection: Connection, timeout: float) -> None:
         """Say hello and look at the answer: is it the log that the cursor is of?"""
         hello: dict[str, Any] = {"type": "hello"}
         hello["after_event_id"] = _FROM_NOW_ON if self._from_now_on else self.cursor
@@ -149,7 +198,7 @@ class Stream:
         if self.db_id is not None:
             hello["db_id"] = self.db_id
         connection.send(json.dumps(hello))
-        answer = _message(connection, self._timeout)
+        answer = _message(connection, time.monotonic() + timeout)
         if answer.get("type") != "hello_ok" or not isinstance(answer.get("replay_until"), int):
             raise ConnectionLost("the hub did not answer hello")
         self._compare(answer)
@@ -175,19 +224,19 @@ class Stream:
             self._failures = 0  # this hub answers well
             raise ConnectionLost("the hub has another log")
 
-    def _pause(self, reason: str) -> None:
-        """Wait before the next attempt; `close` ends the wait."""
+    def _lose(self, lost: ConnectionLost) -> None:
+        """Choose the moment of the next attempt."""
         held = time.monotonic() - self._connected_at > _GOOD_SECONDS
         self._drop()
         if self._closed.is_set():
             return
         self._failures = 0 if held else self._failures
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 16))
-        pause = random.uniform(0, longest)
+        pause = min(lost.retry_after, LONGEST_PAUSE_SECONDS) + random.uniform(0, longest)
         self._failures += 1
+        self._next_attempt = time.monotonic() + pause
         if self._on_disconnect is not None:
-            self._on_disconnect(reason, pause)
-        self._closed.wait(pause)
+            self._on_disconnect(str(lost), pause)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -195,9 +244,11 @@ class Stream:
             connection.close()
 
 
-def _message(connection: Connection, timeout: float | None) -> dict[str, Any]:
+def _message(connection: Connection, deadline: float | None) -> dict[str, Any]:
+    """The next message; an empty one at the deadline."""
     try:
-        item = json.loads(connection.receive(timeout))
+        text = connection.receive(deadline)
+        item = {} if text is None else json.loads(text)
     except ConnectionLost as lost:
         if lost.code in _REFUSED_HELLO:
             raise InvalidInput(f"The hub refuses the stream: {lost}") from None

@@ -13,6 +13,7 @@ import pytest
 
 from agentlip.client import HubClient, HubUnreachable
 from agentlip.client.address import url_in
+from agentlip.errors import ConfigError, MissingAuth
 from agentlip.workspace import read_server_file, replace_token
 
 from ..running_hub import TOKEN, Hub, eventually
@@ -59,6 +60,32 @@ def test_from_a_folder_below(workspace: Hub, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(below)
     with HubClient.discover() as client:
         assert client.ping()["pong"] is True
+
+
+def test_the_environment_names_a_hub(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does for the command line; a folder that is given goes before it."""
+    monkeypatch.setenv("AGENTLIP_URL", hub.url)
+    monkeypatch.delenv("AGENTLIP_TOKEN", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with HubClient.discover() as client, pytest.raises(MissingAuth):
+        client.ping()
+    monkeypatch.setenv("AGENTLIP_TOKEN", TOKEN)
+    with HubClient.discover() as client, client.stream() as events:
+        assert client.ping()["pong"] is True
+        made = client.create_channel("named").event_id
+        assert events.wait_for(lambda event: event.event_id == made, 10).data["channel"]["name"] == "named"
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    monkeypatch.setenv("AGENTLIP_TOKEN", f"@{tmp_path / 'token'}")
+    with HubClient.discover() as client:
+        assert client.ping()["pong"] is True
+    assert refusal(tmp_path) == f"No workspace in {tmp_path} or above"
+    monkeypatch.setenv("AGENTLIP_URL", "")
+    with pytest.raises(HubUnreachable, match="No workspace"):
+        HubClient.discover()
+    monkeypatch.setenv("AGENTLIP_URL", hub.url)
+    monkeypatch.setenv("AGENTLIP_TOKEN", "@nowhere")
+    with pytest.raises(ConfigError, match="nowhere"):
+        HubClient.discover()
 
 
 def test_no_workspace(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_tokens(hub: Hub) -> None:
 
 def test_a_hub_with_limits(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(RATE_LIMITS="on", RATE_LIMIT_PER_CLIENT=3)
-    with HubClient(hub.url, TOKEN) as client, pytest.raises(errors.RateLimited) as caught:
+    with HubClient(hub.url, TOKEN, rate_limit_wait=0) as client, pytest.raises(errors.RateLimited) as caught:
         list(map(client.ping, range(50)))
     assert caught.value.details["limit"] == 3
     assert int(caught.value.headers["Retry-After"]) >= 1
@@ -109,7 +109,10 @@ def test_a_hub_with_limits(start_hub: Callable[..., Hub]) -> None:
 
 @pytest.mark.parametrize("kind", [*_classes(errors.AgentlipError)], ids=lambda kind: kind.__name__)
 def test_every_error_of_a_hub_has_its_class(kind: type[errors.AgentlipError]) -> None:
-    wanted = errors.InternalError if kind is errors.AgentlipError else kind
+    """Of its kind; the most general one where several have its code and status."""
+    above = [each for each in reversed(kind.__mro__) if issubclass(each, errors.AgentlipError)][1:]
+    same = [each for each in above if (each.code, each.status) == (kind.code, kind.status)]
+    wanted = kind if kind is errors.AlreadyExists else (same or [errors.InternalError])[0]
     reason = "ALREADY_EXISTS" if kind is errors.AlreadyExists else "r"
     body = {"error": "so", "code": kind.code, "details": {"reason": reason, "retry_after": 3, "id": "x"}}
     made = error_of(kind.status, body, {"Allow": "GET"})
@@ -148,6 +151,20 @@ def test_strangers(serve: Any, for_get: type[Exception], for_post: type[Exceptio
                 call(HubClient(url, TOKEN))
             assert type(caught.value) is kind
             assert_no_token(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(413, errors.PayloadTooLarge), (414, errors.UriTooLong), (429, errors.RateLimited), (431, errors.HeadersTooLarge)],
+)
+def test_a_proxy_that_refuses(status: int, kind: type[errors.AgentlipError]) -> None:
+    """Nothing was done, and it says what is wrong with the call."""
+    with serving(answer(status)) as url:
+        for call in (GET, POST):
+            with pytest.raises(kind) as caught:
+                call(HubClient(url, TOKEN, rate_limit_wait=0))
+            assert type(caught.value) is kind
+            assert caught.value.status == status
 
 
 def test_a_server_that_never_answers() -> None:
