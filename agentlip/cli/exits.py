@@ -39,12 +39,15 @@ def name_of(error: Exception) -> str:
 
 
 def details_of(error: Exception) -> dict[str, Any]:
-    return error.details if isinstance(error, AgentlipError) else {}
+    """What is known besides: that of the hub, and a `hint` at what to do."""
+    hint = {"hint": _TOKEN_HINT} if isinstance(error, MissingAuth) else {}
+    return error.details | hint if isinstance(error, AgentlipError) else {}
 
 
 def one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    shown = ", ".join(f"{key} {value}" for key, value in details_of(error).items())
-    hint = f"; {_TOKEN_HINT}" if isinstance(error, MissingAuth) else ""
-    return " ".join(f"{error} ({shown}){hint}".split() if shown else f"{error}{hint}".split())
+    told = details_of(error)
+    shown = ", ".join(f"{key} {value}" for key, value in told.items() if key != "hint")
+    hint = told.get("hint")
+    return " ".join(f"{error}{f' ({shown})' if shown else ''}{f'; {hint}' if hint else ''}".split())

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import AgentlipError, ConfigError
 from ..workspace import FOLDER, find_root, read_server_file
-from .errors import HubUnreachable
+from .errors import SILENCE, HubUnreachable, silent
 
 # A hub that listens everywhere is reached here.
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -111,8 +111,11 @@ class Discovery:
             token = server.get("auth_token")
             address = Address.checked(url_in(server), str(token) if token else None)
             health = self._health(Address(address.url))
-        except (AgentlipError, ConfigError):
-            raise HubUnreachable(f"The hub of {place} has gone; its server.json is left over") from None
+        except (AgentlipError, ConfigError) as error:
+            if isinstance(error, HubUnreachable) and error.details.get("hint") == SILENCE:
+                raise silent(f"of {place}") from None
+            hint = "start it again with `agentlip up`"
+            raise HubUnreachable(f"The hub of {place} has gone; its server.json is left over", hint=hint) from None
         if not server.get("instance_id") or health.get("instance_id") != server["instance_id"]:
             raise HubUnreachable(f"Another hub answers at the address in the server.json of {place}")
         return address

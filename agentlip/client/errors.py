@@ -10,11 +10,19 @@ from ..errors import AgentlipError, AlreadyExists, InvalidInput, MethodNotAllowe
 
 
 class HubUnreachable(AgentlipError):
-    """No hub answers there. What was asked for has not been done."""
+    """No hub answers there. What was asked for has not been done. `details["hint"]`, if any, says what to do."""
 
     code = "HUB_UNREACHABLE"
     status = 0
     message = "The hub can not be reached"
+
+
+SILENCE = "it is busy, stopped or hung: see its log; where it runs, `agentlip down --force` ends it"
+
+
+def silent(where: str) -> HubUnreachable:
+    """Something listens there, but says nothing in time."""
+    return HubUnreachable(f"The hub {where} does not answer in time", hint=SILENCE)
 
 
 class OutcomeUnknown(HubUnreachable):

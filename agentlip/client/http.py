@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
 
 from .address import Address, socket_in
-from .errors import HubUnreachable, OutcomeUnknown, error_of
+from .errors import HubUnreachable, OutcomeUnknown, error_of, silent
 
 # Servers close a connection that is idle for some seconds, gunicorn after two. A change that meets this would have
 # an unknown outcome, so connections are thrown away well before.
@@ -79,9 +79,13 @@ class Http:
                 response = connection.getresponse()
             except (OSError, HTTPError, HTTPException) as error:
                 connection.close()
+                silence = silent(f"at {base}") if isinstance(error, (TimeoutError, ReadTimeoutError)) else None
                 if method != "GET":
-                    raise OutcomeUnknown() from error
-                if not kept or isinstance(error, (TimeoutError, ReadTimeoutError)):
+                    words = f"{silence}; the change may or may not be made"
+                    raise OutcomeUnknown(words if silence is not None else None) from error
+                if silence is not None:
+                    raise silence from error
+                if not kept:
                     raise HubUnreachable(f"{base} does not answer: {type(error).__name__}") from error
             except BaseException:
                 connection.close()
@@ -145,11 +149,26 @@ def _open(connection: HTTPConnection, base: str) -> None:
         connection.connect()
     except ssl.SSLError as error:
         raise HubUnreachable(f"No trusted TLS connection to {base}: {error}") from error
+    except NameResolutionError as error:
+        name, hint = urlsplit(base).hostname, "is the URL right, and the network up?"
+        raise HubUnreachable(f"The name {name} can not be resolved", hint=hint) from error
     except (OSError, HTTPError) as error:
-        raise HubUnreachable(f"No hub answers at {base}") from error
+        raise _nobody(base, error) from error
     except BaseException:
         connection.close()
         raise
+
+
+def _nobody(base: str, error: Exception) -> HubUnreachable:
+    """Why there is no connection; the library has classes for that, but the one for silence is that of all."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, TimeoutError):
+        return silent(f"at {base}")
+    if isinstance(cause, (ConnectionRefusedError, FileNotFoundError)):
+        hint = "nothing listens there; is the URL right, and does the hub run?"
+    else:
+        hint = getattr(cause, "strerror", None) or type(cause or error).__name__
+    return HubUnreachable(f"No hub answers at {base}", hint=hint)
 
 
 def _decoded(address: Address, method: str, status: int, headers: Any, text: bytes) -> dict[str, Any]:
