@@ -14,6 +14,7 @@ import enum
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from .. import concurrency, wire
 
@@ -22,6 +23,7 @@ _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 class Verdict(enum.Enum):
     SENT = "all bytes are with the kernel"
+    FINISHED = "so is the Close frame: nothing follows"
     STALLED = "bytes wait and nobody flushes them: the caller must start a flusher"
     QUEUED = "bytes wait; the running flusher will send them"
     OVERFLOW = "the item does not fit and was not taken"
@@ -29,7 +31,10 @@ class Verdict(enum.Enum):
 
 
 class SendQueue:
-    """`write` sends what it can and returns the number of bytes; BlockingIOError: none now, other OSError: broken."""
+    """`write` sends what it can and returns the number of bytes; BlockingIOError: none now, other OSError: broken.
+
+    A write that took part of a blob may hold its next byte too (server.stream): that byte always follows.
+    """
 
     __slots__ = (
         "_bytes", "_closed", "_control", "_events", "_flushing", "_items", "_lock", "_max_bytes", "_max_events",
@@ -73,7 +78,7 @@ class SendQueue:
             return Verdict.QUEUED
 
     def flush(self) -> Verdict:
-        """Send what the kernel takes; SENT when nothing is left. Only the flusher calls it."""
+        """Send what the kernel takes; SENT or FINISHED when nothing is left. Only the flusher calls it."""
         with self._lock:
             while self._items or self._control:
                 if self._control and not self._offset:
@@ -94,7 +99,7 @@ class SendQueue:
                 self._items.popleft()
                 self._offset = 0
                 self._events -= events
-            return Verdict.CLOSED if self.error else Verdict.SENT
+            return self._all_sent()
 
     def finish_flush(self) -> bool:
         """End the flusher's turn; False when something came in meanwhile and it must go on."""
@@ -103,6 +108,12 @@ class SendQueue:
                 return False
             self._flushing = False
             return True
+
+    def abandon(self) -> None:
+        """There is no flusher, or it ends before its time: take nothing more."""
+        with self._lock:
+            self._closed = True
+            self._flushing = False
 
     def close(self, frame: bytes) -> Verdict:
         """Drop what waits, but for the rest of a half-sent frame, and send the Close frame last."""
@@ -133,11 +144,16 @@ class SendQueue:
     def is_empty(self) -> bool:
         return not self._items
 
+    @property
+    def is_flushing(self) -> bool:
+        """Whether a flusher runs, or is about to."""
+        return self._flushing
+
     def _send_or_queue(self, blob: bytes, events: int) -> Verdict:
         try:
             sent = self._write(blob, _FLAGS)
             if sent == len(blob):
-                return Verdict.SENT
+                return self._all_sent()
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -158,14 +174,23 @@ class SendQueue:
         self._events += events
         self._bytes += len(blob)
 
+    def _all_sent(self) -> Verdict:
+        if self.error is not None:
+            return Verdict.CLOSED
+        return Verdict.FINISHED if self._closed else Verdict.SENT
+
     def _half_sent(self) -> bytes:
         if not self._items or not self._offset:
             return b""
         blob = self._items[0][0]
-        end = next(end for end in wire.frame_ends(blob) if end >= self._offset)
+        end = next(end for end in wire.frame_ends(blob) if end > self._offset)
         return blob[self._offset : end]
 
     def _broken(self, error: OSError) -> Verdict:
+        """Give up. A lost peer needs no Close; after another error one is tried, but never inside a frame."""
+        if not isinstance(error, ConnectionError) and not self._offset and not self._closed:
+            with suppress(OSError):
+                self._write(wire.close_frame(wire.SEND_FAILED), _FLAGS)
         self.error = error
         self._closed = True
         self._items = None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import select
+import logging
 import socket
 import struct
 import time
@@ -21,13 +21,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from simple_websocket import Server
-
 from .. import concurrency, wire
 from ..config import Settings
 from ..hub.sendqueue import SendQueue, Verdict
 from ..hub.session import Session
 from .inbound import Inbound, Violation
+from .stream import stream_of
 
 SEND_BUFFER = 128 * 1024
 RECEIVE_BYTES = 16 * 1024
@@ -38,75 +37,56 @@ _SWITCHING = (
 CLOSE_SECONDS = 2.0
 # A slow consumer may still be reading what the kernel holds; the Close frame waits behind it.
 BACKPRESSURE_CLOSE_SECONDS = 10.0
+FLUSHER_END_SECONDS = 10.0
+
+logger = logging.getLogger("agentlip.ws")
 
 
-class _NoThread:
-    """Stands in for the thread and event classes of simple-websocket: nothing starts."""
-
-    name = ""
-
-    def __init__(self, **_kwargs: Any) -> None:
-        pass
-
-    def start(self) -> None:
-        pass
-
-    def set(self) -> None:
-        pass
+def find_socket(environ: Mapping[str, Any]) -> socket.socket:
+    """The socket of a request, where each kind of server keeps it. Raises when the server does not show it."""
+    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    if sock is None:  # gevent's pywsgi
+        stream = environ["wsgi.input"]
+        sock = getattr(stream, "rfile", stream).raw._sock
+    return sock  # type: ignore[no-any-return]
 
 
-class _Finder(Server):  # type: ignore[misc]
-    def handshake(self) -> None:
-        """Ours is made below."""
-        self.connected = True
-
-
-def find_socket(environ: dict[str, Any]) -> tuple[socket.socket, str]:
-    """The socket of a request, and the kind of server it came from. Raises when the server does not show it."""
-    sock: socket.socket | None = environ.get("gunicorn.socket")
-    mode = "gunicorn"
-    if sock is None:
-        server = _Finder(environ, thread_class=_NoThread, event_class=_NoThread)
-        sock, mode = server.sock, server.mode
-    assert sock is not None
-    return sock, mode
-
-
-def switch_protocols(sock: socket.socket, environ: Mapping[str, Any]) -> None:
-    """Answer 101 to a request that the caller has checked; may block. Raises OSError when the peer is gone.
+def switch_protocols(sock: socket.socket, environ: Mapping[str, Any], patience: float) -> None:
+    """Answer 101 to a request that the caller has checked. Raises OSError when the peer is gone or does not read.
 
     No extension is taken up: with deflate a socket would hold 141 KB.
     """
     digest = hashlib.sha1(environ["HTTP_SEC_WEBSOCKET_KEY"].strip().encode() + _KEY_SUFFIX).digest()
+    timeout = sock.gettimeout()
+    sock.settimeout(patience)
     sock.sendall(_SWITCHING % base64.b64encode(digest))
+    sock.settimeout(timeout)
 
 
 class SocketTransport:
-    """Implements hub.session.Transport. `run` is for the owner; the rest may be called from anywhere."""
+    """Implements hub.session.Transport. `run` and `finish` are for the owner; the rest may be called from anywhere."""
 
     def __init__(self, sock: socket.socket, settings: Settings) -> None:
-        self._sock = sock
-        self._native = concurrency.native_socket(sock)
-        self._queue = SendQueue(self._native.send, settings.queue_events, settings.queue_bytes)
+        self._stream = stream = stream_of(sock)
+        self._queue = SendQueue(stream.send, settings.queue_events, settings.queue_bytes)
         self.offer: Callable[[bytes, int], Verdict] = self._queue.offer
         self._send_timeout = settings.send_timeout
-        self._deadline: float | None = None
-        self._flushing = False
+        self._patience = CLOSE_SECONDS
+        self._deadline: float | None = None  # of a closing handshake
         self._session: Session | None = None
         self.last_inbound = time.monotonic()
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * max(30.0, 2 * settings.ping_interval))
-            )
+        stream.set_option(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        stream.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        vanished_after = int(1000 * max(30.0, 2 * settings.ping_interval))
+        stream.set_option(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, vanished_after)
 
     def run(self, session: Session) -> None:
-        """Read until the connection is over; blocks. Afterwards nothing is written to the socket."""
+        """Read until the connection is over; blocks. The owner must call `finish` afterwards."""
         self._session = session
         inbound = Inbound()
-        try:
-            while data := self._sock.recv(RECEIVE_BYTES):
+        recv = self._stream.recv
+        with suppress(OSError):  # reset, timed out or shut down by `kill`: the connection is over
+            while data := recv(RECEIVE_BYTES):
                 self.last_inbound = time.monotonic()
                 if not self._receive(session, inbound, data):
                     break
@@ -114,10 +94,6 @@ class SocketTransport:
                     break
                 if len(data) > RECEIVE_BYTES // 4:
                     concurrency.cede()  # under gevent a socket that always has bytes never waits: others must run
-        except OSError:
-            pass  # reset, timed out or shut down by `kill`: the connection is over
-        finally:
-            self._finish()
 
     def _receive(self, session: Session, inbound: Inbound, data: bytes) -> bool:
         try:
@@ -134,92 +110,97 @@ class SocketTransport:
             session.close(violation.close)
         return True
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """End the connection; afterwards nothing is written to the socket, which the server may close."""
         unsent = not self._queue.is_empty
         self._queue.discard()
         if unsent:
             self._reset_on_close()
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
-        while self._flushing:  # woken by the shutdown; it must not poll a descriptor that has a new owner
+        self._stream.shut_down(socket.SHUT_RDWR)
+        deadline = time.monotonic() + FLUSHER_END_SECONDS
+        # The shutdown wakes it, unless it reads a page; it must not poll a descriptor that has a new owner.
+        while self._queue.is_flushing and time.monotonic() < deadline:
             time.sleep(0.001)
-        self._native.detach()
+        self._stream.release()
 
     def ping(self) -> None:
         self.settle(self._queue.control(wire.frame(wire.PING, b"")))
 
     def close(self, close: wire.Close) -> None:
-        patience = BACKPRESSURE_CLOSE_SECONDS if close == wire.BACKPRESSURE else CLOSE_SECONDS
-        self._deadline = time.monotonic() + patience
-        verdict = self._queue.close(wire.close_frame(close) if close.code != 1005 else wire.frame(wire.CLOSE, b""))
-        if verdict is Verdict.SENT:
-            self._half_close()
-        else:
-            self.settle(verdict)
+        self._patience = BACKPRESSURE_CLOSE_SECONDS if close == wire.BACKPRESSURE else CLOSE_SECONDS
+        self._deadline = time.monotonic() + self._patience
+        frame = wire.close_frame(close) if close.code != 1005 else wire.frame(wire.CLOSE, b"")
+        self.settle(self._queue.close(frame))
 
     def kill(self) -> None:
         if not self._queue.is_empty:
             self._reset_on_close()
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        self._stream.shut_down(socket.SHUT_RDWR)
 
     def overdue(self, now: float) -> bool:
         return self._deadline is None or now > self._deadline
 
     def settle(self, verdict: Verdict) -> None:
-        """Act on a verdict of the queue: start the flusher, or give up a broken socket."""
+        """Act on a verdict of the queue: start the flusher, end our side, or give up a broken socket."""
         if verdict is Verdict.STALLED:
-            self._flushing = True
-            concurrency.spawn(self._flush)
+            self._start_flusher()
+        elif verdict is Verdict.FINISHED:
+            self._deadline = time.monotonic() + CLOSE_SECONDS
+            self._stream.shut_down(socket.SHUT_WR)
         elif verdict is Verdict.CLOSED and self._queue.error is not None:
-            self._failed(self._queue.error)
+            self._give_up(wire.SEND_FAILED)
 
-    def _failed(self, error: OSError) -> None:
-        """A write failed. A lost peer needs no Close; anything else is worth a try."""
-        self._queue.error = None
+    def _give_up(self, close: wire.Close) -> None:
         if self._session is not None:
-            self._session.end(wire.SEND_FAILED)
-        if not isinstance(error, ConnectionError):
-            with suppress(OSError):
-                self._native.send(wire.close_frame(wire.SEND_FAILED), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._session.end(close)
         self.kill()
+
+    def _start_flusher(self) -> None:
+        try:
+            concurrency.spawn(self._flush)
+        except Exception:  # no more threads
+            self._stop_flushing()
 
     def _flush(self) -> None:
         """The flusher: started at a stall, it ends when everything is with the kernel."""
         try:
             while self._wait_writable():
                 verdict = self._queue.flush()
-                if verdict is Verdict.CLOSED:
-                    self.settle(verdict)
-                    break
                 if verdict is Verdict.SENT:
-                    if self._deadline is not None:
-                        self._half_close()
-                    elif self._session is not None:
+                    if self._session is not None:
                         self._session.on_drained()
                     if self._queue.finish_flush():
-                        break
-        finally:
-            self._flushing = False
+                        return  # from now on the next stall has a flusher of its own
+                elif verdict is not Verdict.QUEUED:
+                    self.settle(verdict)
+                    break
+            self._queue.abandon()
+        except Exception:
+            self._stop_flushing()
+
+    def _stop_flushing(self) -> None:
+        logger.exception("A slow WebSocket was dropped: what waits for it can not be sent")
+        self._queue.abandon()
+        self._give_up(wire.Close(1006, ""))
 
     def _wait_writable(self) -> bool:
-        """Wait until the kernel takes bytes; a peer that takes none for the send timeout is closed."""
-        poll = select.poll()
-        poll.register(self._sock.fileno(), select.POLLOUT)
-        if poll.poll(1000 * self._send_timeout):
-            return True
-        if self._session is not None and self._deadline is None:
-            self._session.close(wire.BACKPRESSURE)
-        if poll.poll(1000 * BACKPRESSURE_CLOSE_SECONDS):
-            return True
-        self.kill()
-        return False
-
-    def _half_close(self) -> None:
-        self._deadline = time.monotonic() + CLOSE_SECONDS
-        with suppress(OSError):
-            self._sock.shutdown(socket.SHUT_WR)
+        """Wait until the kernel takes bytes; a peer that has read none of them for the send timeout is closed."""
+        stream, pause = self._stream, min(1.0, self._send_timeout / 4)
+        left, since = stream.unacknowledged(), time.monotonic()
+        while not stream.wait_writable(pause):
+            now, before = time.monotonic(), left
+            left = stream.unacknowledged()
+            if left < before:  # slow, but it reads: the kernel only waits until a good part of its buffer is free
+                since = now
+                if self._deadline is not None:
+                    self._deadline = now + self._patience
+            elif self._deadline is not None:
+                if now > self._deadline:
+                    self.kill()
+                    return False
+            elif now - since > self._send_timeout and self._session is not None:
+                self._session.close(wire.BACKPRESSURE)
+        return True
 
     def _reset_on_close(self) -> None:
-        with suppress(OSError):
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._stream.set_option(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

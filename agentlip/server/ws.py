@@ -4,6 +4,11 @@ flask-sock answers 101 before it calls a view, and it gives its options to every
 application; a host's own WebSocket routes must keep their behaviour.  So our route has a `Sock`
 of its own, which checks first, starts no reader thread, and runs the session while the server
 iterates the response: by then Flask's request context is gone and holds no memory.
+
+The response is an ordinary one of the application's class, and its iteration ends like any other, for
+the sake of what hosts put between us and the server.  Nothing is taken before that iteration starts.
+Afterwards the connection is shut down: the server's own answer, a header with status 101, fails as it
+does when a browser has gone away, which all servers pass over in silence.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -111,7 +117,7 @@ def _check(call: Call) -> None:
 
 
 def _accept(call: Call, view: Callable[..., Any]) -> Response:
-    """See that there is room and a socket; the rest is left to the time when the server takes the response.
+    """See that there is room and a socket; the rest is left to the time when the server iterates the response.
 
     Functions that a host runs after each request come between, and may fail, or put another answer in its place.
     """
@@ -119,54 +125,60 @@ def _accept(call: Call, view: Callable[..., Any]) -> Response:
     if not call.state.hub.has_room:
         raise ServiceUnavailable("connection limit")
     try:
-        taken, mode = find_socket(call.environ)
+        taken = find_socket(call.environ)
     except Exception as error:
         raise InvalidInput("The WebSocket handshake failed") from error
-    return _SessionResponse(call, lambda: view(call, taken), taken, mode)
-
-
-class _SessionResponse(Response):
-    """A response whose iteration is the session; each server is then told in its own way that all is said."""
-
-    def __init__(self, call: Call, run: Callable[[], None], taken: Any, mode: str) -> None:
-        super().__init__(status=101)
-        self._call = call
-        self._run = run
-        self._taken = taken
-        self._mode = mode
-
-    def __call__(self, environ: Any, start_response: Any) -> Any:
-        if not self._call.state.hub.reserve():
-            return answer_error(self._call, ServiceUnavailable("connection limit"))(environ, start_response)
-        return _Iteration(self._hold, self._mode)
-
-    def _hold(self) -> None:
-        try:
-            with suppress(OSError):  # the peer has left already
-                switch_protocols(self._taken, self._call.environ)
-                self._run()
-        finally:
-            self._call.state.hub.release()
+    response = (current_app.response_class if current_app else Response)(status=101)
+    # An attribute and not a class of ours, in whose place Flask would put the class of a host.
+    response.get_app_iter = lambda environ: _Iteration(call, view, taken)  # type: ignore[method-assign]
+    return response
 
 
 class _Iteration:
-    def __init__(self, run: Callable[[], None], mode: str) -> None:
-        self._run = run
-        self._mode = mode
+    """The body of the response: it yields nothing, and its first step is the whole session."""
+
+    def __init__(self, call: Call, view: Callable[..., Any], taken: Any) -> None:
+        self._run: Callable[[], None] | None = lambda: _hold(call, view, taken)
 
     def __iter__(self) -> Iterator[bytes]:
-        self._run()
-        if self._mode == "gunicorn":
-            raise StopIteration  # gunicorn's own sign for: nothing to write, close the connection
-        if self._mode == "werkzeug":
-            raise ConnectionError("the WebSocket is over")  # Werkzeug then writes no response of its own
-        return iter(())
+        return self
+
+    def __next__(self) -> bytes:
+        run, self._run = self._run, None
+        if run is not None:
+            run()
+        raise StopIteration
+
+
+def _hold(call: Call, view: Callable[..., Any], taken: Any) -> None:
+    """Run the view in a connection slot. Never raises; the connection is over afterwards."""
+    hub = call.state.hub
+    reserved = hub.reserve()
+    try:
+        if reserved:
+            switch_protocols(taken, call.environ, call.state.settings.send_timeout)
+            view(call, taken)
+        else:  # others came in since `_accept`
+            taken.sendall(_as_bytes(answer_error(call, ServiceUnavailable("connection limit"))))
+    except OSError:
+        pass  # the peer has left already
+    finally:
+        if reserved:
+            hub.release()
+        with suppress(OSError):
+            taken.shutdown(socket.SHUT_RDWR)
+
+
+def _as_bytes(answer: Response) -> bytes:
+    head = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in answer.headers), "Connection: close"]
+    return "\r\n".join([*head, "", ""]).encode("latin-1") + answer.get_data()
 
 
 def run_session(call: Call, taken: Any) -> None:
     """Run one WebSocket to its end. Never raises: the server would write an error page into the stream."""
     hub = call.state.hub
     session: Session | None = None
+    transport: SocketTransport | None = None
     started = time.monotonic()
     try:
         transport = SocketTransport(taken, call.state.settings)
@@ -176,9 +188,10 @@ def run_session(call: Call, taken: Any) -> None:
     except Exception:
         logger.exception("A WebSocket failed")
     finally:
+        if transport is not None:
+            transport.finish()
         if session is not None:
             hub.leave(session)
-        taken.close()
         closed = session.closed_with if session is not None else None
         code = closed.code if closed is not None else 1006
         _log(call, "disconnect", {"code": code, "duration_ms": round(1000 * (time.monotonic() - started), 1)})

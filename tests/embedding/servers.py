@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import requests
+import trustme
 
 from ..running_hub import ROOT, TOKEN, eventually
 
@@ -18,7 +20,8 @@ from gevent import monkey; monkey.patch_all()
 import signal, sys
 from gevent.pywsgi import WSGIServer
 from tests.embedding.host_app import create_app
-server = WSGIServer(("127.0.0.1", int(sys.argv[1])), create_app(), log=sys.stderr)
+tls = dict(zip(("certfile", "keyfile"), sys.argv[2:]))
+server = WSGIServer(("127.0.0.1", int(sys.argv[1])), create_app(), log=sys.stderr, **tls)
 signal.signal(signal.SIGTERM, lambda *_: server.stop(timeout=2))
 server.serve_forever()
 """
@@ -29,30 +32,59 @@ SERVERS = {
     "pywsgi": ["-c", _PYWSGI, "{port}"],
     "werkzeug": ["-m", "flask", "--app", _HOST, "run", "--port", "{port}"],
 }
+# With these the server has a certificate of its own.
+TLS = {
+    "gevent": ["--certfile", "{certificate}", "--keyfile", "{key}"],
+    "gthread": ["--certfile", "{certificate}", "--keyfile", "{key}"],
+    "pywsgi": ["{certificate}", "{key}"],
+    "werkzeug": ["--cert", "{certificate}", "--key", "{key}"],
+}
+
+
+class Certificate:
+    """A certificate for 127.0.0.1, and the authority that clients must know; all in files of the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1")
+        self.file, self.key, self.authority = folder / "cert.pem", folder / "key.pem", folder / "ca.pem"
+        self.file.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+        issued.private_key_pem.write_to_path(str(self.key))
+        authority.cert_pem.write_to_path(str(self.authority))
+
+    def trusting(self) -> ssl.SSLContext:
+        """What a client needs."""
+        return ssl.create_default_context(cafile=str(self.authority))
 
 
 class Host:
-    """The running application; use it as a context manager."""
+    """The running application, with TLS if it gets a certificate; use it as a context manager."""
 
-    def __init__(self, server: str, folder: Path, **environment: str) -> None:
+    def __init__(self, server: str, folder: Path, certificate: Certificate | None = None, **environment: str) -> None:
         self.server = server
         self.folder = folder
+        self.certificate = certificate
         self._environment = environment
         self._log = folder / "host.log"
 
     def __enter__(self) -> Host:
         with socket.socket() as sock:
             sock.bind(("127.0.0.1", 0))
-            port = sock.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
+            self.port = sock.getsockname()[1]
+        self.url = f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
         env = {key: value for key, value in os.environ.items() if not key.startswith(("AGENTLIP_", "HOST_"))}
         env |= {
-            "AGENTLIP_DB": str(self.folder / "hub.sqlite3"),
+            "AGENTLIP_DB": str(self.db),
             "AGENTLIP_AUTH_TOKEN": TOKEN,
             "AGENTLIP_RATE_LIMITS": "off",
             **self._environment,
         }
-        command = [part.format(port=port) for part in SERVERS[self.server]]
+        command = SERVERS[self.server]
+        names: dict[str, Any] = {"port": self.port}
+        if self.certificate:
+            command = [*command, *TLS[self.server]]
+            names |= {"certificate": self.certificate.file, "key": self.certificate.key}
+        command = [part.format(**names) for part in command]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, stdout=log, stderr=log)
         eventually(self._answers, 30, "the host's page")
@@ -71,7 +103,7 @@ class Host:
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log()
         try:
-            return requests.get(self.url, timeout=5).text == "the host's page"
+            return requests.get(self.url, timeout=5, verify=self._verify).text == "the host's page"
         except (requests.ConnectionError, requests.Timeout):
             return False
 
@@ -83,7 +115,15 @@ class Host:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        return requests.request(method, self.url + path, json=body, headers=sent, timeout=20)
+        return requests.request(method, self.url + path, json=body, headers=sent, timeout=20, verify=self._verify)
+
+    @property
+    def _verify(self) -> str | bool:
+        return str(self.certificate.authority) if self.certificate else True
+
+    @property
+    def db(self) -> Path:
+        return self.folder / "hub.sqlite3"
 
     @property
     def ws_url(self) -> str:
