@@ -47,7 +47,7 @@ class State(enum.Enum):
 class Transport(Protocol):
     """What moves the bytes of one socket. No method blocks."""
 
-    last_inbound: float  # time.monotonic() of the last byte received
+    last_inbound: float  # time.monotonic() of the last sign of life: a byte received, or taken after a stall
 
     @property
     def offer(self) -> Callable[[bytes, int], Verdict]:

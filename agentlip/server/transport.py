@@ -74,7 +74,7 @@ class SocketTransport:
         self._patience = CLOSE_SECONDS
         self._deadline: float | None = None  # of a closing handshake
         self._session: Session | None = None
-        self.last_inbound = time.monotonic()
+        self.last_inbound = time.monotonic()  # or the last time that a peer that is behind has read something
         stream.set_option(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         stream.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         vanished_after = int(1000 * max(30.0, 2 * settings.ping_interval))
@@ -184,22 +184,28 @@ class SocketTransport:
         self._give_up(wire.Close(1006, ""))
 
     def _wait_writable(self) -> bool:
-        """Wait until the kernel takes bytes; a peer that has read none of them for the send timeout is closed."""
-        stream, pause = self._stream, min(1.0, self._send_timeout / 4)
-        left, since = stream.unacknowledged(), time.monotonic()
+        """Wait until the kernel takes bytes; a peer that has read none of them for the send timeout is closed.
+
+        The kernel takes none before a good part of its buffer is free, which may be long with a peer that reads slowly
+        but all the time: what it has read shows in steps, as large as its own kernel's buffer.
+        """
+        stream, pause, patience = self._stream, min(1.0, self._send_timeout / 4), self._send_timeout
+        since, left = time.monotonic(), 0
         while not stream.wait_writable(pause):
             now, before = time.monotonic(), left
             left = stream.unacknowledged()
-            if left < before:  # slow, but it reads: the kernel only waits until a good part of its buffer is free
-                since = now
+            if left < before:
+                self.last_inbound = since = now
+                patience = 2 * self._send_timeout
                 if self._deadline is not None:
                     self._deadline = now + self._patience
             elif self._deadline is not None:
                 if now > self._deadline:
                     self.kill()
                     return False
-            elif now - since > self._send_timeout and self._session is not None:
+            elif now - since > patience and self._session is not None:
                 self._session.close(wire.BACKPRESSURE)
+        self.last_inbound = time.monotonic()
         return True
 
     def _reset_on_close(self) -> None:

@@ -18,7 +18,7 @@ import binascii
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -97,6 +97,10 @@ def _check(call: Call) -> None:
     auth.check_origin(state.settings, request.headers.get("Origin"), request.environ.get("HTTP_HOST", ""))
     if request.method != "GET":
         raise InvalidInput("A WebSocket starts with GET")
+    if request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
+        raise InvalidInput("A WebSocket needs HTTP/1.1")
+    if request.content_length or "HTTP_TRANSFER_ENCODING" in request.environ:
+        raise InvalidInput("A WebSocket request has no body")
     if "websocket" not in request.headers.get("Upgrade", "").lower():
         raise UpgradeRequired()
     if "upgrade" not in request.headers.get("Connection", "").lower():
@@ -114,6 +118,25 @@ def _check(call: Call) -> None:
     if state.draining:
         raise ShuttingDown()
     state.store.check_file()
+    _check_server(request.environ)
+
+
+_told = False
+
+
+def _check_server(environ: Mapping[str, Any]) -> None:
+    """Refuse where one WebSocket would keep everybody else waiting; raises ServiceUnavailable."""
+    global _told
+    # gevent's pywsgi serves many at once but says "no" here: it means native threads.
+    if environ.get("wsgi.multithread") or environ.get("SERVER_SOFTWARE", "").startswith("gevent/"):
+        return
+    if not _told:
+        _told = True
+        logger.error(
+            "WebSockets are refused: this server handles one request at a time, and one WebSocket would hold up all "
+            "others. Run gunicorn with `-k gevent`, or with `-k gthread --threads N`"
+        )
+    raise ServiceUnavailable("single-threaded server", "This server handles one request at a time: no WebSockets")
 
 
 def _accept(call: Call, view: Callable[..., Any]) -> Response:

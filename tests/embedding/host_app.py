@@ -2,6 +2,7 @@
 
 Each server of `servers.py` runs it. `HOST_*` variables choose what it does:
 HOST_AUTHORIZE=1 lets a header stand for the host's login, HOST_CSRF=late sets the CSRF protection up after the hub.
+Headers of a request choose what fails or stands in its way: `X-Fail-After`, and `X-Fail` and `X-Between` below.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import os
 import threading
 from typing import Any
 
-from flask import Blueprint, Flask, Response, abort, g, jsonify, request
+from flask import Blueprint, Flask, Response, abort, appcontext_tearing_down, g, jsonify, request, request_tearing_down
 from flask_sock import Sock
 from flask_wtf.csrf import CSRFProtect
+from werkzeug.wsgi import ClosingIterator
 
 from agentlip import Agentlip
 
@@ -68,8 +70,56 @@ def authorize(action: str) -> bool | None:
     return action in login.split("+")
 
 
+class HostResponse(Response):
+    """The host's own kind of response."""
+
+    default_mimetype = "text/plain"
+
+
+def between(wsgi: Any) -> Any:
+    """What stands between a host and its server: `X-Between` says which."""
+
+    def middleware(environ: Any, start: Any) -> Any:
+        how = environ.get("HTTP_X_BETWEEN")
+        if how == "generator":
+            return watched(wsgi(environ, start))
+        if how == "closing":
+            return ClosingIterator(wsgi(environ, start), [lambda: print("closed by the server", flush=True)])
+        if how == "joining":
+            return [b"".join(watched(wsgi(environ, start)))]
+        if how == "raising":
+            wsgi(environ, start)
+            raise RuntimeError("a middleware fails")
+        if how == "replacing":
+            wsgi(environ, lambda *_: None)
+            start("418 I'm a teapot", [("Content-Length", "0")])
+            return []
+        return wsgi(environ, start)
+
+    return middleware
+
+
+def watched(body: Any) -> Any:
+    try:
+        yield from body
+    except BaseException as error:
+        print("the middleware saw", repr(error), flush=True)
+        raise
+
+
+def fail(where: str) -> None:
+    if g.get("fail") == where:
+        raise RuntimeError(f"the host's {where} fails")
+
+
 def create_app() -> Flask:
     app = Flask(__name__)
+    app.response_class = HostResponse
+    app.wsgi_app = between(app.wsgi_app)  # type: ignore[method-assign]
+    app.teardown_request(lambda _error: fail("teardown_request"))
+    app.teardown_appcontext(lambda _error: fail("teardown_appcontext"))
+    request_tearing_down.connect(lambda *_, **__: fail("request_tearing_down"), app, weak=False)
+    appcontext_tearing_down.connect(lambda *_, **__: fail("appcontext_tearing_down"), app, weak=False)
     app.config["SECRET_KEY"] = "of the host"
     app.config["MAX_CONTENT_LENGTH"] = 1000  # for the host's own forms
     app.config["SOCK_SERVER_OPTIONS"] = {"ping_interval": 7}
@@ -90,6 +140,7 @@ def create_app() -> Flask:
 
     @app.before_request
     def read_the_body() -> None:
+        g.fail = request.headers.get("X-Fail")
         g.body = request.get_data(as_text=True) if request.path == "/say" else ""
         if request.headers.get("X-Read"):
             request.get_data()

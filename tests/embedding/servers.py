@@ -32,6 +32,11 @@ SERVERS = {
     "pywsgi": ["-c", _PYWSGI, "{port}"],
     "werkzeug": ["-m", "flask", "--app", _HOST, "run", "--port", "{port}"],
 }
+# These handle one request at a time.
+SINGLE = {
+    "sync": ["-m", "gunicorn", "-k", "sync", "-b", "127.0.0.1:{port}", _HOST],
+    "werkzeug without threads": [*SERVERS["werkzeug"], "--without-threads"],
+}
 # With these the server has a certificate of its own.
 TLS = {
     "gevent": ["--certfile", "{certificate}", "--keyfile", "{key}"],
@@ -79,7 +84,7 @@ class Host:
             "AGENTLIP_RATE_LIMITS": "off",
             **self._environment,
         }
-        command = SERVERS[self.server]
+        command = (SERVERS | SINGLE)[self.server]
         names: dict[str, Any] = {"port": self.port}
         if self.certificate:
             command = [*command, *TLS[self.server]]

@@ -10,14 +10,15 @@ import os
 import socket
 import sqlite3
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from ..running_hub import TOKEN, Hub
+from ..running_hub import TOKEN
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _payloads = itertools.count()
@@ -44,32 +45,40 @@ def apply_mask(payload: bytes) -> bytes:
     return key + masked.to_bytes(len(payload), "big")
 
 
-def upgrade_request(token: str = TOKEN, host: str = "127.0.0.1") -> bytes:
+def upgrade_request(
+    token: str = TOKEN, host: str = "127.0.0.1", path: str = "/ws", version: str = "HTTP/1.1", headers: str = ""
+) -> bytes:
     key = base64.b64encode(os.urandom(16)).decode()
     return (
-        f"GET /ws?token={token} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"GET {path}?token={token} {version}\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
     ).encode()
+
+
+class Server(Protocol):
+    """A running hub, or an application with one."""
+
+    port: int
 
 
 class RawSocket:
     """An upgraded connection; `receive_buffer` makes the kernel hold little of what is not read."""
 
-    def __init__(self, hub: Hub, receive_buffer: int | None = None) -> None:
+    def __init__(self, hub: Server, receive_buffer: int | None = None, **request: str) -> None:
         self.sock = socket.socket()
         self.sock.settimeout(20)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._buffer = b""
         try:
-            self._upgrade(hub.port)
+            self._upgrade(hub.port, request)
         except BaseException:
             self.sock.close()
             raise
 
-    def _upgrade(self, port: int) -> None:
+    def _upgrade(self, port: int, request: dict[str, str]) -> None:
         self.sock.connect(("127.0.0.1", port))
-        self.sock.sendall(upgrade_request())
+        self.sock.sendall(upgrade_request(**request))
         while b"\r\n\r\n" not in self._buffer:
             self._fill()
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
@@ -102,6 +111,18 @@ class RawSocket:
         if not data:
             raise EOFError("the hub ended the connection")
         self._buffer += data
+
+    def sip(self, rate: int, seconds: float) -> None:
+        """Read so many bytes a second, in small draughts; what they say comes with the next frames."""
+        began, taken = time.monotonic(), 0
+        while (passed := time.monotonic() - began) < seconds:
+            if taken < passed * rate:
+                data = self.sock.recv(100)
+                assert data
+                self._buffer += data
+                taken += len(data)
+            else:
+                time.sleep(0.01)
 
     def _read(self, count: int) -> bytes:
         while len(self._buffer) < count:
@@ -155,6 +176,10 @@ class RawSocket:
                 return messages
             if opcode == TEXT:
                 messages.append(json.loads(payload))
+
+    def is_silent_to_the_end(self) -> bool:
+        """Wait for the end of the connection; False when there is anything before it."""
+        return not self._buffer and not self.sock.recv(65536)
 
     def read_to_the_end(self) -> None:
         """Read until the connection is over, in whatever way."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from ..running_hub import Hub, eventually, receive_until
-from .raw_socket import PING, PONG, RawSocket, append_events, ids, worker_fds
+from .raw_socket import PING, PONG, TEXT, RawSocket, append_events, ids, worker_fds
 
 BACKPRESSURE = (1008, "backpressure")
 SMALL = 4096  # bytes the kernel holds on the client's side
@@ -74,6 +74,20 @@ def test_a_client_that_is_slow_but_reads_gets_everything(start_hub: Callable[...
     with nothing_left_behind(hub), RawSocket(hub, SMALL) as slow:
         slow.hello()
         assert [slow.read_event()["event_id"] for _ in range(last)] == list(range(1, last + 1))
+
+
+def test_a_client_that_reads_slowly_but_all_the_time_is_not_closed(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(SEND_TIMEOUT=2, PING_INTERVAL=1.5)
+    last = append_events(hub.db, 300, size=3_000)
+    with nothing_left_behind(hub), RawSocket(hub, SMALL) as slow:
+        slow.say_hello()
+        slow.sip(4_000, seconds=8)  # the kernel takes nothing new from the hub in this time
+        seen: list[int] = []
+        while not seen or seen[-1] < last:
+            opcode, payload = slow.read_frame()
+            assert opcode in (PING, TEXT), payload
+            seen += ids([json.loads(payload)]) if b'"event"' in payload else []
+        assert seen == list(range(1, last + 1))
 
 
 def test_a_replaying_client_that_stops_reading_is_closed_after_the_send_timeout(start_hub: Callable[..., Hub]) -> None:

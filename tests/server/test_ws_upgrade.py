@@ -6,13 +6,15 @@ import base64
 import contextlib
 import http.client
 import json
+import resource
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from ..running_hub import TOKEN, Hub, eventually
-from .raw_socket import RawSocket
+from .raw_socket import RawSocket, upgrade_request
 
 KEY = base64.b64encode(bytes(range(16))).decode()
 UPGRADE = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": KEY, "Sec-WebSocket-Version": "13"}
@@ -161,6 +163,39 @@ def test_other_upgrades_are_400_or_426(hub: Hub, changes: dict[str, Any]) -> Non
 def test_header_words_are_compared_as_browsers_send_them(hub: Hub, changes: dict[str, Any]) -> None:
     with asked(hub, **changes) as answer:
         assert answer.status == 101
+
+
+@pytest.mark.parametrize(
+    "request_line_and_headers",
+    [
+        {"version": "HTTP/1.0"},
+        {"headers": "Content-Length: 5\r\n"},
+        {"headers": "Transfer-Encoding: chunked\r\n"},
+    ],
+    ids=str,
+)
+def test_http_1_0_and_requests_with_a_body_are_a_400(hub: Hub, request_line_and_headers: dict[str, str]) -> None:
+    with socket.create_connection(("127.0.0.1", hub.port), 10) as sock:
+        sock.sendall(upgrade_request(**request_line_and_headers) + b"0\r\n\r\n")
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        assert refusal(answer) == (400, "INVALID_INPUT")
+
+
+def test_an_empty_body_is_none(hub: Hub) -> None:
+    with asked(hub, Content_Length="0") as answer:
+        assert answer.status == 101
+
+
+def test_the_limit_of_descriptors_is_the_highest_allowed(start_hub: Callable[..., Hub]) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        hub = start_hub()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    pid = hub.call("GET", "/health").json()["pid"]
+    assert resource.prlimit(pid, resource.RLIMIT_NOFILE) == (before[1], before[1])
 
 
 def test_over_the_limit_is_a_503_and_a_freed_place_is_given_again(start_hub: Callable[..., Hub]) -> None:
