@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import resource
 from collections.abc import Mapping
-from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +23,7 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 
 from ..errors import AgentlipError, InternalError, InvalidInput, MethodNotAllowed, NotFound
-from . import logs
+from . import descriptors, logs
 from .api.dispatch import METHODS, Answer, Call, answer_error
 from .extension import Agentlip
 
@@ -81,13 +79,6 @@ class _Standalone(Agentlip):
     _embedded = False
 
 
-def _allow_many_files() -> None:
-    """Raise the soft limit of descriptors, often 1,024, to the hard one: each WebSocket takes one."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with suppress(ValueError, OSError):  # "unlimited" may be more than the kernel grants
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     """The hub as an application; `config` holds AGENTLIP_* settings that win over the environment.
 
@@ -99,7 +90,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     state = app.extensions["agentlip"]
     app.answers = state.answers
     logs.log_to_stderr(state.settings.log_level)
-    _allow_many_files()
+    descriptors.allow_all()
     state.start()
 
     @app.errorhandler(Exception)

@@ -27,6 +27,7 @@ from ..store.database import Database
 from ..store.schema import SCHEMA_VERSION
 from ..workspace import load_or_make_token, prepare_folder, remove_server_file, write_server_file
 from ..writer_lock import WriterLock, parent_of
+from . import descriptors
 from .state import PROTOCOL_VERSION, HubState
 
 # Also the exit code of `agentlip up`.
@@ -65,6 +66,7 @@ def on_starting(server: Any) -> None:
     A failure is one line and exit code 1, or 10 when another hub has the workspace.
     """
     settings = settings_or_exit()
+    descriptors.allow_all()  # the workers inherit it
     lock = WriterLock(settings.db.parent)
     try:
         for place in server.cfg.address:

@@ -38,7 +38,7 @@ from ..errors import (
 )
 from ..hub.session import Session
 from . import auth, connections, logs
-from .api.dispatch import METHODS, Answer, Call, answer_error
+from .api.dispatch import METHODS, Answer, Call, answer_error, bare_answer
 from .state import HubState
 from .transport import SocketTransport, find_socket, switch_protocols
 
@@ -182,7 +182,7 @@ def _hold(call: Call, view: Callable[..., Any], taken: Any) -> None:
             switch_protocols(taken, call.environ, call.state.settings.send_timeout)
             view(call, taken)
         else:  # others came in since `_accept`
-            taken.sendall(_as_bytes(answer_error(call, ServiceUnavailable("connection limit"))))
+            taken.sendall(bare_answer(ServiceUnavailable("connection limit")))
     except OSError:
         pass  # the peer has left already
     finally:
@@ -190,11 +190,6 @@ def _hold(call: Call, view: Callable[..., Any], taken: Any) -> None:
             hub.release()
         with suppress(OSError):
             taken.shutdown(socket.SHUT_RDWR)
-
-
-def _as_bytes(answer: Response) -> bytes:
-    head = [f"HTTP/1.1 {answer.status}", *(f"{name}: {value}" for name, value in answer.headers), "Connection: close"]
-    return "\r\n".join([*head, "", ""]).encode("latin-1") + answer.get_data()
 
 
 def run_session(call: Call, taken: Any) -> None:

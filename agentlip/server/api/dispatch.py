@@ -310,7 +310,7 @@ def bare_answer(error: AgentlipError) -> bytes:
     body = _payload(error)
     more = (("Content-Length", len(body)), ("X-Request-ID", _new_request_id()), ("Connection", "close"))
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in (*_HEADERS, *more)]
+    lines += [f"{name}: {value}" for name, value in (*_HEADERS, *error.headers.items(), *more)]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
