@@ -243,7 +243,7 @@ def _receive(call: Call, most: int) -> bytes:
 def _socket_of(environ: dict[str, Any]) -> Any:
     """The connection of the request; None when the server does not show it."""
     try:
-        return environ.get("gunicorn.socket") or find_socket(environ)[0]
+        return find_socket(environ)
     except Exception:
         return None
 
