@@ -11,6 +11,7 @@ Rule for native locks: nothing that can switch greenlets may run while one is he
 from __future__ import annotations
 
 import _thread
+import select
 import socket
 import sys
 import threading
@@ -49,6 +50,12 @@ def native_socket(sock: socket.socket) -> socket.socket:
     """A second handle of the same descriptor whose calls go straight to the kernel; `detach` it, never close."""
     handle: socket.socket = _native("socket", "socket")(fileno=sock.fileno())
     return handle
+
+
+def native_poll() -> select.poll:
+    """A `poll` that no event loop sees: for a question that takes no time."""
+    poll: select.poll = _native("select", "poll")()
+    return poll
 
 
 _sleep = _native("time", "sleep")

@@ -22,6 +22,7 @@ DATABASE = "db.sqlite3"
 TOKEN_FILE = "auth_token"
 SERVER_FILE = "server.json"
 LOGIN_CODES = "login_codes"
+HUB_LOG = "hub.log"  # of a hub in the background
 _LOGIN_CODE_SECONDS = 600
 
 

@@ -11,11 +11,11 @@ from typing import IO
 
 import click
 
+from ..workspace import HUB_LOG
 from . import output
 from .exits import ERROR, LOCK_HELD
 from .running import Running
 
-LOG_FILE = "hub.log"
 _START_SECONDS = 60.0
 
 
@@ -26,7 +26,7 @@ def start_detached(
 
     When it ends instead, its last words go to standard error, and click's Exit with its code is raised.
     """
-    path = folder / LOG_FILE
+    path = folder / HUB_LOG
     with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
         os.fchmod(log.fileno(), 0o600)
         begin = log.tell()
@@ -55,7 +55,7 @@ def _wait(process: subprocess.Popen[bytes], folder: Path) -> Running | None:
         if running.url is not None and running.server is not None and running.server.get("pid") == process.pid:
             return running
         if time.monotonic() > deadline:
-            raise TimeoutError(f"the hub, process {process.pid}, has not answered yet; see {folder / LOG_FILE}")
+            raise TimeoutError(f"the hub, process {process.pid}, has not answered yet; see {folder / HUB_LOG}")
         time.sleep(0.05)
     return None
 

@@ -83,7 +83,7 @@ def up(
     if detach:
         start_detached(_PROGRAM, environ, _PACKAGES, folder, context.as_json)
         return
-    if settings.ui and output.is_terminal():
+    if settings.ui and output.is_terminal() and not sys.stderr.isatty():  # the hub itself tells those who see it
         click.echo("Run `agentlip ui` for a link to the web page.")
     sys.stdout.flush()
     os.chdir(_PACKAGES)

@@ -1,9 +1,15 @@
 """gunicorn's settings for the standalone hub; `gunicorn.conf.py` and `agentlip up` use them."""
 
+import sys
+
 from .. import listening
-from . import lifecycle
+from ..workspace import HUB_LOG
+from . import lifecycle, logs
 
 settings = lifecycle.settings_or_exit()
+for name in ("stdout", "stderr"):
+    logs.never_block(name, settings.db.parent / HUB_LOG)
+lifecycle.find_temporary_folder(settings)
 
 bind = listening.bind_address(settings)
 workers = settings.workers
@@ -15,7 +21,8 @@ control_socket_disable = True
 # As long as gunicorn knows how to read: 240 ids in a query.
 limit_request_line = 8190
 graceful_timeout = 6  # seconds; sockets are told at once, this is for writes that wait for the database
-loglevel = settings.log_level
+# On a terminal a few lines of our own tell what matters.
+loglevel = "warning" if sys.stderr.isatty() and settings.log_level == "info" else settings.log_level
 # For those who switch the access log on: the path without its query, which may hold a token.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s %(L)s'
 

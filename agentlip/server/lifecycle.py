@@ -5,6 +5,7 @@ The master process imports this; it opens the database once, before it forks, an
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import mmap
@@ -13,6 +14,7 @@ import secrets
 import signal
 import struct
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from typing import Any
@@ -25,9 +27,15 @@ from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
 from ..model import timestamp
 from ..store.database import Database
 from ..store.schema import SCHEMA_VERSION
-from ..workspace import load_or_make_token, prepare_folder, remove_server_file, write_server_file
+from ..workspace import (
+    load_or_make_token,
+    make_login_code,
+    prepare_folder,
+    remove_server_file,
+    write_server_file,
+)
 from ..writer_lock import WriterLock, parent_of
-from . import descriptors
+from . import descriptors, logs
 from .state import PROTOCOL_VERSION, HubState
 
 # Also the exit code of `agentlip up`.
@@ -60,6 +68,31 @@ def settings_or_exit() -> Settings:
         sys.exit(f"agentlip: {error}")
 
 
+def find_temporary_folder(settings: Settings) -> None:
+    """Where the whole file system is read-only, but for the workspace, that has to do."""
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(settings.db.parent)
+
+
+def _terminal() -> int | None:
+    """The descriptor of the terminal in whose foreground this process runs, unless it is to survive it (nohup)."""
+    for descriptor in (0, 1, 2):
+        with suppress(OSError):
+            if os.tcgetpgrp(descriptor) == os.getpgrp() and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+                return descriptor
+    return None
+
+
+def _has_hung_up(terminal: int) -> bool:
+    try:
+        os.tcgetpgrp(terminal)
+    except OSError:
+        return True
+    return False
+
+
 def on_starting(server: Any) -> None:
     """Take the workspace and make or migrate its files before any worker does.
 
@@ -86,6 +119,7 @@ def on_starting(server: Any) -> None:
         lock.release()
         sys.exit(f"agentlip: {error}")
     server.agentlip_settings = settings
+    server.agentlip_terminal = _terminal()
     server.agentlip_lock = lock
     server.agentlip_started_at = timestamp(time.time_ns() // 1_000_000)
     _be_active()
@@ -117,10 +151,36 @@ def when_ready(server: Any) -> None:
     except OSError as error:
         server.agentlip_lock.release()
         sys.exit(f"agentlip: can not write server.json: {error.strerror}")
+    atexit.register(_clean_up, server, os.getpid())
+    if sys.stderr.isatty():
+        _welcome(server)
+
+
+def _welcome(server: Any) -> None:
+    """The first lines on a terminal: how a person signs in, and where the hub is."""
+    settings: Settings = server.agentlip_settings
+    url = str(server.LISTENERS[0]).replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    lines = [f"The hub runs: {url}, process {os.getpid()}. Ctrl-C stops it."]
+    if settings.ui and server.agentlip_token and url.startswith("http"):
+        with suppress(ConfigError):
+            link = f"{url}/ui/login#{make_login_code(settings.db.parent)}"
+            lines.insert(0, f"Sign in, once within ten minutes: {link}\n`agentlip ui` makes another link.")
+    print("\n".join(lines), file=sys.stderr)
+
+
+def _clean_up(server: Any, pid: int) -> None:
+    """gunicorn calls no hook when it fails after its start."""
+    if os.getpid() == pid:
+        on_exit(server)
 
 
 def on_reload(server: Any) -> None:
-    """HUP: read the token anew, for the new workers and server.json. A damaged one changes nothing."""
+    """HUP: read the token anew, for the new workers and server.json. A damaged one changes nothing.
+
+    When it comes because the terminal was closed, the hub ends, as with TERM.
+    """
+    if server.agentlip_terminal is not None and _has_hung_up(server.agentlip_terminal):
+        raise StopIteration  # gunicorn's own way
     try:
         _take_token(server, server.agentlip_settings)
         _write_server_file(server)
@@ -151,6 +211,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Watch for the end of the worker: gunicorn itself tells open WebSockets nothing."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of a terminal that is closed: the first process tells what is to do
     gc.set_threshold(*_GC_THRESHOLDS)
     state = _state_of(worker)
     if state is not None:
@@ -173,6 +234,7 @@ def _drain_at_end(worker: Any) -> None:
     calls = 0
     while worker.alive:
         time.sleep(_POLL_SECONDS)
+        logs.flush()
         if state is not None:
             _tell_open_sockets(worker, state.connection_count())
         if idle is not None and state is not None:
@@ -232,6 +294,7 @@ def on_exit(server: Any) -> None:
     lock: WriterLock | None = getattr(server, "agentlip_lock", None)
     if lock is not None:
         lock.release()
+    server.agentlip_settings = None  # once is enough
 
 
 def _fold_wal(settings: Settings) -> None:

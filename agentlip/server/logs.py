@@ -7,11 +7,13 @@ import re
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 from ..model import timestamp
+from .log_stream import LogStream, LogWriter
 
 _TOKEN = re.compile(r"(?i)(\btoken=)[^&\s\"'#]+")
 _package = logging.getLogger("agentlip")
@@ -32,6 +34,24 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = redact(self.formatException(record.exc_info))
         return orjson.dumps(line, default=str).decode("utf-8", "replace")
+
+
+class ReadableFormatter(logging.Formatter):
+    """A short line for a person who looks on: `12:00:00 POST /api/v1/messages 201, 1.2 ms`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "fields", None)
+        if fields is None:
+            words = f"{record.levelname.lower()}: {redact(record.getMessage())}"
+        elif "event" in fields:
+            words = f"WebSocket {fields['event']} {fields['path']} {fields.get('code', '')}"
+        else:
+            words = f"{fields['method']} {fields['path']} {fields['status']}, {fields['duration_ms']:g} ms"
+        shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words.rstrip())
+        lines = [time.strftime("%H:%M:%S ", time.localtime(record.created)) + shown]
+        if record.exc_info:
+            lines.append(redact(self.formatException(record.exc_info)))
+        return "\n".join(lines)
 
 
 def _line(created: float, level: str) -> dict[str, Any]:
@@ -88,11 +108,30 @@ def redact_server_logs() -> None:
 
 
 def log_to_stderr(level: str) -> None:
-    """The standalone hub's logging: the package's records as JSON lines on standard error."""
+    """The standalone hub's logging: the package's records on standard error, as JSON, or short for a terminal."""
     global _own
     _package.setLevel(level.upper())
     _package.propagate = False
     if _own is None:
+        never_block("stderr")
         _own = logging.StreamHandler(sys.stderr)
-        _own.setFormatter(JsonFormatter())
+        _own.setFormatter(ReadableFormatter() if sys.stderr.isatty() else JsonFormatter())
         _package.addHandler(_own)
+
+
+def never_block(name: str, own_file: Path | None = None) -> None:
+    """Have `sys.stdout` or `sys.stderr` never wait for a reader; one that somebody has replaced stays.
+
+    `own_file` is limited in size, if that is where it leads.
+    """
+    stream = getattr(sys, name)
+    if stream is not None and stream is getattr(sys, f"__{name}__"):
+        with suppress(OSError, ValueError):  # closed, or no descriptor at all
+            setattr(sys, name, LogStream(LogWriter(stream.fileno(), own_file)))
+
+
+def flush() -> None:
+    """Write what a reader that was slow has left waiting."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, LogStream):
+            stream.flush()

@@ -77,6 +77,10 @@ class WorkingFolder:
         pid = self.server["pid"]
         return [user for user in writer_lock.users(self.folder) if writer_lock.parent_of(user) == pid]
 
+    def workers_left(self) -> set[int]:
+        """Processes that still have the lock open."""
+        return writer_lock.users(self.folder)
+
     def make_workspace(self) -> None:
         """What `agentlip init` does, without a process for it."""
         make_workspace(Settings.load({"AGENTLIP_DB": str(self.folder / "db.sqlite3")}))
