@@ -16,7 +16,7 @@ from typing import Any
 import regex
 
 from .errors import ConfigError
-from .workspace import database_path
+from .workspace import MIN_TOKEN_CHARS, database_path
 
 PREFIX = "AGENTLIP_"
 # What Kubernetes, and Docker's links, put into AGENTLIP_PORT of everybody beside a service named `agentlip`.
@@ -51,6 +51,13 @@ def _optional_word(value: Any) -> str | None:
     if not isinstance(value, str) or not re.fullmatch(r"[\x21-\x7e]*", value):
         raise ValueError("must be visible ASCII characters without spaces")
     return value
+
+
+def _optional_token(value: Any) -> str | None:
+    token = _optional_word(value)
+    if token and len(token) < MIN_TOKEN_CHARS:
+        raise ValueError(f"must be at least {MIN_TOKEN_CHARS} characters, or nothing")
+    return token
 
 
 def _optional_url(value: Any) -> str | None:
@@ -158,9 +165,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "AUTH_TOKEN",
         None,
-        _optional_word,
-        "The token clients must show. Unset: made once and kept in `auth_token` beside the database. "
-        "Set to nothing: no token is configured, and the hub answers 503 `NO_AUTH_CONFIGURED`.",
+        _optional_token,
+        "The token clients must show, at least 16 characters. Unset: made once and kept in `auth_token` beside the "
+        "database. Set to nothing: no token is configured, and the hub answers 503 `NO_AUTH_CONFIGURED`.",
     ),
     Setting(
         "HOST",

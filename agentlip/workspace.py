@@ -23,6 +23,7 @@ TOKEN_FILE = "auth_token"
 SERVER_FILE = "server.json"
 LOGIN_CODES = "login_codes"
 HUB_LOG = "hub.log"  # of a hub in the background
+MIN_TOKEN_CHARS = 16
 _LOGIN_CODE_SECONDS = 600
 
 
@@ -83,7 +84,7 @@ def load_or_make_token(folder: Path) -> str:
         raise ConfigError(f"can not use the token file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
         token = ""
-    if not re.fullmatch(r"[\x21-\x7e]{16,}", token):
+    if not re.fullmatch(rf"[\x21-\x7e]{{{MIN_TOKEN_CHARS},}}", token):
         raise ConfigError(f"the token file {path} holds no token; remove it to have a new one made")
     return token
 

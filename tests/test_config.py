@@ -15,7 +15,7 @@ from agentlip.errors import ConfigError
 # name: default, text in the environment, what it means, value in app.config, what that means
 TABLE: dict[str, tuple[Any, str, Any, Any, Any]] = {
     "DB": (Path(".agentlip/db.sqlite3").absolute(), "/a/b.db", Path("/a/b.db"), Path("/c.db"), Path("/c.db")),
-    "AUTH_TOKEN": (None, "from-environment", "from-environment", "from-config", "from-config"),
+    "AUTH_TOKEN": (None, "from-environment", "from-environment", "from-configuration", "from-configuration"),
     "HOST": ("127.0.0.1", "0.0.0.0", "0.0.0.0", "::1", "::1"),
     "PORT": (8787, "0", 0, 65535, 65535),
     "BIND": (None, "unix:/run/a.sock", "unix:/run/a.sock", " unix:b ", "unix:b"),
@@ -54,9 +54,11 @@ NONSENSE = [
     ("DB", "a\0b"),
     ("DB", "   "),
     ("DB", "~no-such-user-here/db.sqlite3"),
-    ("AUTH_TOKEN", "two words"),
-    ("AUTH_TOKEN", "naïve"),
-    ("AUTH_TOKEN", "line\nbreak"),
+    ("AUTH_TOKEN", "a"),
+    ("AUTH_TOKEN", "fifteen-letters"),
+    ("AUTH_TOKEN", "two words of a token"),
+    ("AUTH_TOKEN", "a-naïve-long-token"),
+    ("AUTH_TOKEN", "a-token-with-a-line\nbreak"),
     ("HOST", " "),
     ("HOST", "a\tb"),
     ("PORT", "65536"),
@@ -201,7 +203,7 @@ def test_the_error_never_shows_a_bad_token() -> None:
 
 
 def test_the_settings_as_text_do_not_hold_the_token() -> None:
-    assert "hush-hush" not in repr(Settings.load({"AGENTLIP_AUTH_TOKEN": "hush-hush"}))
+    assert "hush-hush-hush-hush" not in repr(Settings.load({"AGENTLIP_AUTH_TOKEN": "hush-hush-hush-hush"}))
 
 
 def test_a_home_folder_in_the_path_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,8 @@ PROGRAM = """
 import json, logging, os, sys
 from agentlip import create_app
 
-app = create_app({"AGENTLIP_DB": sys.argv[1], "AGENTLIP_AUTH_TOKEN": "secret-token", "AGENTLIP_LOG_LEVEL": sys.argv[2]})
+token = "secret-token-xyz"
+app = create_app({"AGENTLIP_DB": sys.argv[1], "AGENTLIP_AUTH_TOKEN": token, "AGENTLIP_LOG_LEVEL": sys.argv[2]})
 records = []
 
 class Keep(logging.Handler):
@@ -38,7 +39,7 @@ class Drop(logging.Filter):
 
 SETUP
 client = app.test_client()
-statuses = [client.get("/health").status_code, client.get("/api/v1/channels?token=secret-token").status_code]
+statuses = [client.get("/health").status_code, client.get("/api/v1/channels?token=secret-token-xyz").status_code]
 kept = [[r.name, r.levelname, r.getMessage(), getattr(r, "fields", None)] for r in records]
 print(json.dumps([statuses, kept]), flush=True)
 os._exit(0)  # not by way of standard error, which may take nothing
