@@ -44,6 +44,13 @@ class AgentlipError(Exception):
 class InternalError(AgentlipError):
     """Something failed that the caller can do nothing about; the log has the traceback."""
 
+    @classmethod
+    def of(cls, cause: BaseException) -> InternalError:
+        """As with `raise ... from cause`: whoever answers it logs the cause."""
+        error = cls()
+        error.__cause__ = cause
+        return error
+
 
 class InvalidInput(AgentlipError):
     code = "INVALID_INPUT"

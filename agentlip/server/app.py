@@ -111,5 +111,4 @@ def _public(error: Exception) -> AgentlipError:
             return MethodNotAllowed(", ".join(sorted(getattr(error, "valid_methods", None) or ())))
         if error.code is not None and error.code < 500:
             return InvalidInput()
-    logger.error("A request failed", exc_info=error)
-    return InternalError()
+    return InternalError.of(error)

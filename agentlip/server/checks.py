@@ -30,12 +30,12 @@ def text(value: Any, name: str, max_chars: int | None = None) -> str:
     return value
 
 
-def optional_text(value: Any, name: str) -> str | None:
+def optional_text(value: Any, name: str, min_chars: int = 0) -> str | None:
     """A string without NUL, or None."""
     if value is None:
         return None
-    if not isinstance(value, str) or "\0" in value:
-        raise InvalidInput(f"{name} must be a string")
+    if not isinstance(value, str) or "\0" in value or len(value) < min_chars:
+        raise InvalidInput(f"{name} must be a {'non-empty ' if min_chars else ''}string")
     _utf8(value, name)
     return value
 

@@ -128,7 +128,7 @@ class Commands:
             kind,
             checks.optional_text(key, "key"),
             value_json,
-            checks.optional_text(dedupe_key, "dedupe_key"),
+            checks.optional_text(dedupe_key, "dedupe_key", 1),
             checks.optional_text(source_message_id, "source_message_id"),
         )
         return AttachmentResult(*written)

@@ -61,9 +61,8 @@ class HubSock(Sock):  # type: ignore[misc]
                     return answer_error(call, error)
                 except (ConfigError, StorageError) as error:
                     return answer_error(call, state.unavailable(error))
-                except Exception:
-                    logger.exception("A WebSocket could not be let in")
-                    return answer_error(call, InternalError())
+                except Exception as error:
+                    return answer_error(call, InternalError.of(error))
 
             def websocket_route() -> Response:
                 return answer(current_app.extensions["agentlip"], request_ctx.request)

@@ -18,8 +18,8 @@ from pathlib import Path
 from weakref import WeakSet
 
 from .. import concurrency
-from ..errors import AgentlipError, DatabaseLost, InternalError, ServiceUnavailable, StorageError
-from . import schema
+from ..errors import AgentlipError, DatabaseLost, InternalError, InvalidInput, ServiceUnavailable, StorageError
+from . import full_text, schema
 from .file_watch import FileId, FileWatch
 
 _OPEN_SECONDS = 2.0
@@ -50,14 +50,36 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """A page makes no sense; damage to a full-text index alone does not count."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in _DAMAGE and code != sqlite3.SQLITE_CORRUPT_VTAB
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE and not is_index_damage(error)
+
+
+def is_index_damage(error: sqlite3.Error) -> bool:
+    """The full-text index does not fit the messages; it can be filled anew."""
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
 
 
 def public_error(error: sqlite3.Error) -> AgentlipError:
-    """The error a caller gets for a failed statement."""
-    reason = _UNAVAILABLE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-    return ServiceUnavailable(reason) if reason else InternalError()
+    """The error a caller gets for a failed statement, with this one as its cause."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    reason = "full-text index damaged" if is_index_damage(error) else _UNAVAILABLE.get(code & 0xFF)
+    public: AgentlipError = ServiceUnavailable(reason) if reason else InternalError()
+    if code == sqlite3.SQLITE_CONSTRAINT_CHECK:  # a file of another hub may have stricter rules
+        public = InvalidInput("The database does not take such a value")
+    public.__cause__ = error
+    return public
+
+
+def _fill_index(connection: sqlite3.Connection, path: Path) -> None:
+    """Fill a full-text index that lacks messages: another hub has made it, and not filled it."""
+    try:
+        missing = full_text.missing(connection) if full_text.can_be_rebuilt(connection) else 0
+        if missing:
+            logger.warning("The full-text index of %s lacks %d messages; it is made anew", path, missing)
+            full_text.rebuild(connection)
+    except sqlite3.DatabaseError as error:
+        if is_busy(error):
+            raise
+        logger.warning("The full-text index of %s can not be used: %s", path, error)
 
 
 class _Reader:
@@ -164,6 +186,7 @@ class Database:
                     schema.check(untouched, self.path)
                 with closing(self.connect()) as connection:
                     schema.migrate(connection, self.path, time.time_ns() // 1_000_000)
+                    _fill_index(connection, self.path)
                     row = connection.execute("SELECT value FROM meta WHERE key = 'db_id'").fetchone()
                 if row is None:
                     raise StorageError(f"{self.path} has no db_id in its meta table")

@@ -16,6 +16,7 @@ import orjson
 from ..errors import AlreadyExists, CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
 from ..model import Attachment, Channel, Entity, Message, Scope, Topic
 from . import queries
+from .decoding import read_rows
 from .urls import find_urls
 from .writer import Transaction
 
@@ -182,9 +183,11 @@ def move_message(
     _check_version(named, expected_version)
     if named.topic_id == to_topic_id:
         return []
-    moved = transaction.execute(
-        f"SELECT id, version FROM messages WHERE {_MOVED[mode]} ORDER BY id", (message_id, named.topic_id)
-    ).fetchall()
+    moved = read_rows(
+        transaction.connection,
+        f"SELECT id, version FROM messages WHERE {_MOVED[mode]} ORDER BY id",
+        (message_id, named.topic_id),
+    )
     transaction.execute(
         f"UPDATE messages SET topic_id = ?3, version = version + 1 WHERE {_MOVED[mode]}",
         (message_id, named.topic_id, to_topic_id),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ..model import Topic
 from . import log, queries
+from .decoding import read_rows
 
 _EXCERPT = 200
 
@@ -68,9 +69,8 @@ def topics(connection: sqlite3.Connection, channel_id: str | None, limit: int, o
     if channel_id is not None:
         queries.channel(connection, channel_id)
         where, values = "WHERE t.channel_id = ?", [channel_id]
-    rows = connection.execute(
-        f"{_TOPICS} {where} ORDER BY t.updated_at DESC, t.id DESC LIMIT ? OFFSET ?", (*values, limit + 1, offset)
-    ).fetchall()
+    sql = f"{_TOPICS} {where} ORDER BY t.updated_at DESC, t.id DESC LIMIT ? OFFSET ?"
+    rows = read_rows(connection, sql, (*values, limit + 1, offset))
     return TopicsPage(head, [_overview(connection, row) for row in rows[:limit]], len(rows) > limit)
 
 
@@ -78,8 +78,8 @@ def topic(connection: sqlite3.Connection, topic_id: str) -> TopicsPage:
     """A page of this topic alone. Raises NotFound."""
     head = _begin(connection)
     queries.topic(connection, topic_id)
-    row = connection.execute(f"{_TOPICS} WHERE t.id = ?", (topic_id,)).fetchone()
-    return TopicsPage(head, [_overview(connection, row)], False)
+    rows = read_rows(connection, f"{_TOPICS} WHERE t.id = ?", (topic_id,))
+    return TopicsPage(head, [_overview(connection, row) for row in rows], False)
 
 
 def _begin(connection: sqlite3.Connection) -> int:
@@ -88,8 +88,8 @@ def _begin(connection: sqlite3.Connection) -> int:
 
 
 def _overview(connection: sqlite3.Connection, row: tuple[Any, ...]) -> TopicOverview:
-    latest = connection.execute(_LATEST, (_EXCERPT, row[0])).fetchone()
-    return TopicOverview(Topic(*row[:5]), row[5], row[6], None if latest is None else LatestMessage(*latest))
+    latest = read_rows(connection, _LATEST, (_EXCERPT, row[0]))
+    return TopicOverview(Topic(*row[:5]), row[5], row[6], LatestMessage(*latest[0]) if latest else None)
 
 
 def totals(connection: sqlite3.Connection) -> Totals:
@@ -115,11 +115,11 @@ def _last_before(connection: sqlite3.Connection, moment: str, head: int) -> int:
     low, high = 0, head  # low is before the moment or 0; what is above high is not
     while low < high:
         middle = (low + high + 1) // 2
-        found = connection.execute(
-            "SELECT event_id, ts FROM events WHERE event_id >= ? ORDER BY event_id LIMIT 1", (middle,)
-        ).fetchone()
-        if found is not None and found[1] < moment:
-            low = max(middle, min(int(found[0]), high))
+        found = read_rows(
+            connection, "SELECT event_id, ts FROM events WHERE event_id >= ? ORDER BY event_id LIMIT 1", (middle,)
+        )
+        if found and found[0][1] < moment:
+            low = max(middle, min(int(found[0][0]), high))
         else:
             high = middle - 1
     return low

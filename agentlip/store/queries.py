@@ -5,10 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import orjson
-
 from ..errors import NotFound
 from ..model import Attachment, Channel, Message, Topic
+from .decoding import json_value, read_rows
 
 _CHANNEL = "SELECT id, name, description, created_at FROM channels"
 _TOPIC = "SELECT id, channel_id, title, created_at, updated_at FROM topics"
@@ -23,12 +22,12 @@ _ATTACHMENT = (
 
 def channels(connection: sqlite3.Connection) -> list[Channel]:
     """All channels by name."""
-    return [Channel(*row) for row in connection.execute(f"{_CHANNEL} ORDER BY name").fetchall()]
+    return [Channel(*row) for row in read_rows(connection, f"{_CHANNEL} ORDER BY name")]
 
 
 def channel(connection: sqlite3.Connection, channel_id: str) -> Channel:
     """Raises NotFound."""
-    rows = connection.execute(f"{_CHANNEL} WHERE id = ?", (channel_id,)).fetchall()
+    rows = read_rows(connection, f"{_CHANNEL} WHERE id = ?", (channel_id,))
     if not rows:
         raise NotFound("Channel not found")
     return Channel(*rows[0])
@@ -37,16 +36,17 @@ def channel(connection: sqlite3.Connection, channel_id: str) -> Channel:
 def topics(connection: sqlite3.Connection, channel_id: str, limit: int, offset: int) -> tuple[list[Topic], bool]:
     """A page of a channel's topics, most recently updated first, and whether more follow. Raises NotFound."""
     channel(connection, channel_id)
-    rows = connection.execute(
+    rows = read_rows(
+        connection,
         f"{_TOPIC} WHERE channel_id = ? ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?",
         (channel_id, limit + 1, offset),
-    ).fetchall()
+    )
     return [Topic(*row) for row in rows[:limit]], len(rows) > limit
 
 
 def topic(connection: sqlite3.Connection, topic_id: str) -> Topic:
     """Raises NotFound."""
-    rows = connection.execute(f"{_TOPIC} WHERE id = ?", (topic_id,)).fetchall()
+    rows = read_rows(connection, f"{_TOPIC} WHERE id = ?", (topic_id,))
     if not rows:
         raise NotFound("Topic not found")
     return Topic(*rows[0])
@@ -54,7 +54,7 @@ def topic(connection: sqlite3.Connection, topic_id: str) -> Topic:
 
 def message(connection: sqlite3.Connection, message_id: str) -> Message:
     """Raises NotFound."""
-    rows = connection.execute(f"{_MESSAGE} WHERE id = ?", (message_id,)).fetchall()
+    rows = read_rows(connection, f"{_MESSAGE} WHERE id = ?", (message_id,))
     if not rows:
         raise NotFound("Message not found")
     return Message(*rows[0])
@@ -84,9 +84,9 @@ def messages(
             conditions.append(condition)
             values.append(value)
     direction = "DESC" if after_id is None else "ASC"
-    rows = connection.execute(
-        f"{_MESSAGE} WHERE {' AND '.join(conditions)} ORDER BY id {direction} LIMIT ?", (*values, limit + 1)
-    ).fetchall()
+    rows = read_rows(
+        connection, f"{_MESSAGE} WHERE {' AND '.join(conditions)} ORDER BY id {direction} LIMIT ?", (*values, limit + 1)
+    )
     page = [Message(*row) for row in rows[:limit]]
     if after_id is not None:
         page.reverse()
@@ -96,10 +96,11 @@ def messages(
 def attachments(connection: sqlite3.Connection, topic_id: str, kind: str | None) -> list[Attachment]:
     """A topic's attachments, newest first. Raises NotFound."""
     topic(connection, topic_id)
-    rows = connection.execute(
+    rows = read_rows(
+        connection,
         f"{_ATTACHMENT} WHERE topic_id = ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY created_at DESC, id DESC",
         (topic_id, kind),
-    ).fetchall()
+    )
     return [_attachment(row) for row in rows]
 
 
@@ -107,14 +108,15 @@ def equal_attachment(
     connection: sqlite3.Connection, topic_id: str, kind: str, key: str | None, dedupe_key: str
 ) -> Attachment | None:
     """The attachment that the unique index holds equal to the given one."""
-    rows = connection.execute(
+    rows = read_rows(
+        connection,
         f"{_ATTACHMENT} WHERE topic_id = ? AND kind = ? AND COALESCE(key, '') = COALESCE(?, '') AND dedupe_key = ?",
         (topic_id, kind, key, dedupe_key),
-    ).fetchall()
+    )
     return _attachment(rows[0]) if rows else None
 
 
 def _attachment(row: tuple[Any, ...]) -> Attachment:
     values = list(row)
-    values[4] = orjson.loads(values[4])
+    values[4] = json_value(values[4])
     return Attachment(*values)

@@ -60,10 +60,10 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS topic_attachments (
   id TEXT PRIMARY KEY NOT NULL,
   topic_id TEXT NOT NULL REFERENCES topics(id) ON DELETE CASCADE,
-  kind TEXT NOT NULL,
+  kind TEXT NOT NULL CHECK (length(kind) >= 1),
   key TEXT,
   value_json TEXT NOT NULL CHECK (length(value_json) <= 16384),
-  dedupe_key TEXT NOT NULL,
+  dedupe_key TEXT NOT NULL CHECK (length(dedupe_key) >= 1),
   source_message_id TEXT REFERENCES messages(id) ON DELETE SET NULL,
   created_at TEXT NOT NULL
 ) STRICT;

@@ -16,6 +16,8 @@ from typing import Any
 
 from ..errors import InvalidInput, ServiceUnavailable
 from ..model import Message, SearchPage
+from . import full_text
+from .decoding import read_rows, replaced
 
 MAX_SECONDS = 5.0
 _MAX_WORDS = 32
@@ -26,19 +28,13 @@ _COLUMNS = (
 )
 _WANTED = "(?1 IS NULL OR m.channel_id = ?1) AND (?2 IS NULL OR m.topic_id = ?2) AND m.deleted_at IS NULL"
 _SCAN = (
-    f"SELECT {_COLUMNS} FROM messages m WHERE {{scope}}m.deleted_at IS NULL AND holds(m.content_raw) "
+    f"SELECT {_COLUMNS} FROM messages m WHERE {{scope}}m.deleted_at IS NULL AND holds(CAST(m.content_raw AS BLOB)) "
     "ORDER BY m.id DESC LIMIT ?"
 )
 _INDEXED = (
     f"SELECT {_COLUMNS} FROM messages_fts f JOIN messages m ON m.rowid = f.rowid "
     f"WHERE messages_fts MATCH ?3 AND {_WANTED} ORDER BY m.id DESC LIMIT ?4"
 )
-# An index of this column that somebody keeps in step with the messages.
-_IN_STEP = (
-    "SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'messages' AND sql LIKE '%messages_fts%' "
-    "AND EXISTS (SELECT 1 FROM pragma_table_info('messages_fts') WHERE name = 'content_raw')"
-)
-
 logger = logging.getLogger("agentlip.store")
 
 
@@ -79,11 +75,11 @@ def _by_index(
     connection: sqlite3.Connection, words: Sequence[str], channel_id: str | None, topic_id: str | None, limit: int
 ) -> list[tuple[Any, ...]] | None:
     """None when there is no index, or one that can not be used."""
-    if not connection.execute(_IN_STEP).fetchall():
+    if not full_text.is_kept(connection):
         return None
     match = " ".join('"' + word.replace('"', '""').replace("\0", " ") + '"' for word in words)
     try:
-        return connection.execute(_INDEXED, (channel_id, topic_id, match, limit)).fetchall()
+        return read_rows(connection, _INDEXED, (channel_id, topic_id, match, limit))
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             raise
@@ -96,12 +92,12 @@ def _by_scan(
 ) -> list[tuple[Any, ...]]:
     folded = [word.casefold() for word in words]
 
-    def holds(content: object) -> bool:
-        text = str(content).casefold()
+    def holds(content: bytes) -> bool:
+        text = replaced(content).casefold()
         return all(word in text for word in folded)
 
     connection.create_function("holds", 1, holds, deterministic=True)
     scope = [(name, value) for name, value in (("topic_id", topic_id), ("channel_id", channel_id)) if value is not None]
     conditions = "".join(f"m.{name} = ? AND " for name, _ in scope)
     values = [value for _, value in scope]
-    return connection.execute(_SCAN.format(scope=conditions), (*values, limit)).fetchall()
+    return read_rows(connection, _SCAN.format(scope=conditions), (*values, limit))

@@ -26,8 +26,9 @@ import orjson
 from .. import concurrency
 from ..errors import DatabaseLost, InternalError, ServiceUnavailable, ShuttingDown, ThreadLimit
 from ..model import Entity, Scope, timestamp
-from . import log
-from .database import Database, is_busy, public_error
+from . import full_text, log
+from .database import Database, is_busy, is_damage, is_index_damage
+from .decoding import read_rows
 from .ids import new_id
 
 GROUP = 256
@@ -71,8 +72,8 @@ class Transaction:
     def new_id(self, prefix: str) -> str:
         """An id that sorts after every id of the prefix's table."""
         if prefix not in self._last_ids:
-            row = self.execute(f"SELECT max(id) FROM {_ID_TABLES[prefix]}").fetchone()
-            self._last_ids[prefix] = row[0]
+            ((last,),) = read_rows(self.connection, f"SELECT max(id) FROM {_ID_TABLES[prefix]}")
+            self._last_ids[prefix] = last
         made = self._last_ids[prefix] = new_id(prefix, self.now_ms, self._last_ids[prefix])
         return made
 
@@ -82,6 +83,10 @@ class Transaction:
         self.appended.append(entry)
         self._bytes += entry.size
         return entry.event_id
+
+
+class _IndexDamaged(Exception):
+    """A command failed because the full-text index does not fit the messages: the group can be run again."""
 
 
 class _Job:
@@ -114,6 +119,7 @@ class Writer:
         self._waiting: deque[_Job] = deque()
         self._stopped = False
         self._connection: sqlite3.Connection | None = None
+        self._has_rebuilt = False  # the full-text index, in this group
         self.tasks = [concurrency.spawn(self._run)]
 
     def submit(self, command: Callable[[Transaction], T], heavy: bool = False) -> T:
@@ -174,13 +180,12 @@ class Writer:
             deadline = self._waiting[0].deadline
         try:
             settled = self._commit(jobs, deadline)
-        except BaseException:
-            logger.exception("The writer failed")
+        except BaseException as error:
             self._roll_back()
             if not jobs:
                 self._take(jobs)  # it failed before that: without an answer they would be tried again for ever
             for job in jobs:
-                job.result, job.error = None, InternalError()
+                job.result, job.error = None, InternalError.of(error)  # logged where it is answered
             settled = jobs
         concurrency.deliver([job.reply for job in settled])
 
@@ -206,10 +211,7 @@ class Writer:
                 if not jobs:
                     return jobs
                 connection = self._begin(jobs[0].deadline)
-                if any(job.heavy for job in jobs):
-                    appended = self._offload.run(lambda: self._apply(connection, jobs))
-                else:
-                    appended = self._apply(connection, jobs)
+                appended = self._run_group(connection, jobs)
                 self._offload.run(connection.commit)
                 self._database.check_file()  # after it: what went into a file that is gone must not be answered
         except (sqlite3.Error, ServiceUnavailable) as error:
@@ -227,12 +229,8 @@ class Writer:
     def _fail(self, jobs: list[_Job], error: sqlite3.Error | ServiceUnavailable, now: float) -> list[_Job]:
         """Settle the jobs whose deadline is before `now` with the error; queue the others again."""
         failure = self._database.failure(error) if isinstance(error, sqlite3.Error) else error
-        logger.log(
-            logging.ERROR if isinstance(failure, InternalError) else logging.WARNING,
-            "A group of %d writes failed: %s",
-            len(jobs),
-            error,
-        )
+        if not isinstance(failure, InternalError):  # which is logged where it is answered
+            logger.warning("A group of %d writes failed: %s", len(jobs), error)
         settled = [job for job in jobs if job.deadline <= now]
         for job in jobs:
             job.result, job.error = None, failure if job.deadline <= now else None
@@ -255,6 +253,15 @@ class Writer:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(0.001)
+
+    def _run_group(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[log.Entry]:
+        self._has_rebuilt = False
+        heavy = any(job.heavy for job in jobs)
+        try:
+            return self._offload.run(lambda: self._apply(connection, jobs)) if heavy else self._apply(connection, jobs)
+        except _IndexDamaged:
+            self._offload.run(lambda: self._rebuild(connection))
+            return self._offload.run(lambda: self._apply_guarded(connection, jobs))
 
     def _apply(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[log.Entry]:
         """Run the commands, as many as fit into a group, and return the events they appended."""
@@ -289,16 +296,25 @@ class Writer:
     def _run_one(self, transaction: Transaction, job: _Job) -> None:
         try:
             job.result = job.command(transaction)
-        except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError) as error:
-            job.error = InternalError()
-            logger.error("A write was refused by the database", exc_info=error)
-        except sqlite3.OperationalError as error:
-            if isinstance(public_error(error), ServiceUnavailable) or not transaction.connection.in_transaction:
+        except sqlite3.Error as error:
+            if is_index_damage(error) and not self._has_rebuilt and full_text.can_be_rebuilt(transaction.connection):
+                raise _IndexDamaged from error
+            failure = self._database.failure(error)
+            if isinstance(failure, ServiceUnavailable) and not is_damage(error) and not is_index_damage(error):
                 raise  # the whole group is lost: a full disk, for one, has rolled the transaction back
-            job.error = InternalError()
-            logger.error("A write could not be run", exc_info=error)
+            if not transaction.connection.in_transaction:
+                raise
+            job.error = failure
         except Exception as error:
             job.error = error
+
+    def _rebuild(self, connection: sqlite3.Connection) -> None:
+        """Fill the full-text index anew, and begin again: what the group has written is undone. May take seconds."""
+        logger.warning("The full-text index does not fit the messages; it is made anew")
+        self._has_rebuilt = True
+        connection.execute("ROLLBACK")
+        full_text.rebuild(connection)
+        connection.execute("BEGIN IMMEDIATE")
 
     def _roll_back(self) -> None:
         """Leave no transaction open; a connection that can not even do that is dropped."""

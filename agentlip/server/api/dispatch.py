@@ -154,7 +154,7 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
                 raise MethodNotAllowed(", ".join(sorted(allowed)))
             _admit(call, endpoint)
             status, payload = endpoint.handler(call, **params)
-            return _answer(call, status, orjson.dumps(payload))
+            return _answer(call, status, orjson.dumps(payload, _as_text))
         except AgentlipError as error:
             return answer_error(call, error)
         except (ConfigError, StorageError) as error:
@@ -162,8 +162,7 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
         except HTTPException:
             return answer_error(call, InvalidInput())
         except Exception as error:
-            logger.error("A request failed", exc_info=error)
-            return answer_error(call, InternalError())
+            return answer_error(call, InternalError.of(error))
 
     return answer
 
@@ -275,8 +274,17 @@ def _refuse_deep(body: dict[str, Any]) -> None:
         raise InvalidInput("The body is nested too deeply") from None
 
 
+def _as_text(value: Any) -> Any:
+    """A value of another program that JSON has no type for: bytes, in a table that takes any type."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    raise TypeError
+
+
 def answer_error(call: Call, error: AgentlipError) -> Response:
-    """The error as JSON; a NotFound is no failure of ours and is logged as any other answer."""
+    """The error as JSON; a failure of ours is logged here, once, with its cause."""
+    if isinstance(error, InternalError):
+        logger.error("A request failed", exc_info=error.__cause__ or error)
     if isinstance(error, MissingAuth | Forbidden | OriginNotAllowed):
         error = _counted(call, error)
     call.headers.update(error.headers)

@@ -1,0 +1,71 @@
+"""What some other program wrote wrongly, as something that readers can use: one bad row must not hide the others."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+_MAX_BRACKETS = 200  # orjson reads deeper nesting than it writes
+_ESCAPE = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def replaced(raw: bytes) -> str:
+    """Text with replacement characters where it is not UTF-8: SQLite stores any bytes as text."""
+    return raw.decode("utf-8", "replace")
+
+
+def is_undecodable(error: sqlite3.Error) -> bool:
+    """Whether a statement failed because a text it read is not UTF-8."""
+    return isinstance(error, sqlite3.OperationalError) and "decode" in str(error)
+
+
+def read_rows(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+    """All rows of a query, with replacement characters where they hold text that is not UTF-8."""
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.OperationalError as error:
+        if not is_undecodable(error):
+            raise
+    connection.text_factory = replaced
+    try:
+        return connection.execute(sql, values).fetchall()
+    finally:
+        connection.text_factory = str
+
+
+def json_value(raw: Any) -> Any:
+    """The value that was stored as JSON; halves of characters are replaced, and what is no JSON is None."""
+    try:
+        value = orjson.loads(raw)
+    except (ValueError, TypeError):
+        mended = mended_json(raw)
+        value = None if mended is None else orjson.loads(mended)
+    return value if _can_be_written(raw, value) else None
+
+
+def mended_json(raw: Any) -> str | None:
+    """JSON with replacement characters in the place of lone surrogates; None when it is none even so."""
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else str(raw)
+    text = _ESCAPE.sub(lambda found: r"\ufffd" if found[1] else found[0], text)
+    try:
+        value = orjson.loads(text)
+    except ValueError:
+        return None
+    return text if _can_be_written(text, value) else None
+
+
+def _can_be_written(raw: Any, value: Any) -> bool:
+    brackets = (b"[", b"{") if isinstance(raw, bytes) else ("[", "{")
+    if value is None or sum(map(raw.count, brackets)) <= _MAX_BRACKETS:
+        return True
+    try:
+        orjson.dumps([[[value]]])
+    except TypeError:
+        return False
+    return True
