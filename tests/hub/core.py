@@ -129,7 +129,8 @@ class Core:
         self.path = path
         config = {f"AGENTLIP_{key}": value for key, value in settings.items()}
         self.settings = Settings.load({}, {"AGENTLIP_DB": str(path), **config})
-        self.store = store or Store(path, "NORMAL", 5.0, self.committed)
+        self.store = store or Store(path, "NORMAL", 5.0)
+        self.store._on_commit = self.committed
         self.hub = Hub(self.store, self.settings, "hub")
         self.tailer = self.hub._tailer
 
@@ -165,6 +166,11 @@ class Core:
         """One turn of the tailer, with a look at the log."""
         self.tailer.wake()
         self.tailer._catch_up()
+
+    def turns(self) -> None:
+        """The turns the tailer would take now: as long as it has been rung."""
+        while self.tailer._wakeup.wait(0):
+            self.tailer._catch_up()
 
     def end(self) -> None:
         self.hub.shut_down()
