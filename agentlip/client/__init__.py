@@ -4,7 +4,7 @@ It needs neither Flask nor SQLite nor a local file, and works in threads and und
 """
 
 from .client import HubClient
-from .errors import HubUnreachable, LogChanged, OutcomeUnknown
+from .errors import HubUnreachable, LogChanged, NoAnswer, OutcomeUnknown
 from .stream import Stream
 
-__all__ = ["HubClient", "HubUnreachable", "LogChanged", "OutcomeUnknown", "Stream"]
+__all__ = ["HubClient", "HubUnreachable", "LogChanged", "NoAnswer", "OutcomeUnknown", "Stream"]

@@ -1,8 +1,4 @@
-"""A hub as an object: one method for each HTTP call, and `stream` for the event log.
-
-The methods are called as those of host code are (`app.extensions["agentlip"]`), and raise the same classes of
-`agentlip.errors`.
-"""
+"""A hub as an object: how it is found and reached, and `stream` for its event log."""
 
 from __future__ import annotations
 
@@ -10,36 +6,23 @@ import random
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import quote
 
-from ..errors import InvalidAuth, InvalidInput, RateLimited
-from ..model import (
-    Attachment,
-    AttachmentResult,
-    Channel,
-    ChannelResult,
-    EventPage,
-    Message,
-    MessagePage,
-    MessageResult,
-    MoveResult,
-    SearchPage,
-    Topic,
-    TopicPage,
-    TopicResult,
-)
+from ..errors import InvalidAuth, RateLimited
+from ..model import Event, Message
 from .address import Address, Discovery, named_in_environment
-from .errors import HubUnreachable, OutcomeUnknown
+from .calls import ids
+from .errors import HubUnreachable, NoAnswer, OutcomeUnknown
 from .http import Http
+from .names import Names, is_topic_id
+from .starting import start_hub
 from .stream import Stream
-from .values import changed, event, read, row, rows
-
-_API = "/api/v1"
+from .values import row
 
 
-class HubClient:
+class HubClient(Names):
     """May be used by many threads or greenlets at once. A call blocks until it is answered, or nothing came for
     `timeout` seconds; one that the hub refuses for its rate limit is made again, after waits of up to
     `rate_limit_wait` seconds in all.
@@ -83,6 +66,27 @@ class HubClient:
         client._address = client._discovery.locate()
         return client
 
+    @classmethod
+    def connect_or_start(
+        cls,
+        start: Path | str | None = None,
+        *,
+        timeout: float = 10.0,
+        rate_limit_wait: float = 30.0,
+        start_timeout: float = 60.0,
+    ) -> HubClient:
+        """As `discover`; where no hub runs in the workspace, `agentlip up` starts one, which outlives this program.
+
+        Where there is no workspace either one is made, in `start` or the working folder. Of several at once one
+        starts the hub, and all get it. A hub that AGENTLIP_URL names is never started. Blocks for up to
+        `start_timeout` seconds; raises HubUnreachable with what the hub said when it can not run.
+        """
+        options: dict[str, Any] = {"timeout": timeout, "rate_limit_wait": rate_limit_wait}
+        try:
+            return cls.discover(start, **options)
+        except HubUnreachable:
+            return start_hub(start, lambda: cls.discover(start, **options), start_timeout)
+
     def __repr__(self) -> str:
         return f"HubClient({self.url!r})"
 
@@ -100,142 +104,6 @@ class HubClient:
     def url(self) -> str:
         """Where the hub is, or was when it was last looked for."""
         return self._address.url
-
-    def health(self) -> dict[str, Any]:
-        """Who the hub is, and for how long; needs no token."""
-        return self._call("GET", "/health")
-
-    def ping(self, echo: Any = None) -> dict[str, Any]:
-        """Whether the token is the right one."""
-        return self._call("POST", f"{_API}/_ping", body={} if echo is None else {"echo": echo})
-
-    def channels(self) -> list[Channel]:
-        """All channels by name."""
-        return read(self._call("GET", f"{_API}/channels"), lambda it: rows(Channel, it["channels"]))
-
-    def create_channel(self, name: str, description: str | None = None) -> ChannelResult:
-        body = {"name": name, **_given(description=description)}
-        answer = self._call("POST", f"{_API}/channels", body=body)
-        return changed(answer, lambda it: ChannelResult(row(Channel, it["channel"]), it["event_id"]))
-
-    def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
-        """A page of a channel's topics, most recently updated first."""
-        path = f"{_API}/channels/{_quoted(channel_id)}/topics"
-        answer = self._call("GET", path, [("limit", limit), ("offset", offset)])
-        return read(answer, lambda it: TopicPage(rows(Topic, it["topics"]), it["has_more"]))
-
-    def create_topic(self, channel_id: str, title: str) -> TopicResult:
-        return self._topic("POST", f"{_API}/topics", {"channel_id": channel_id, "title": title})
-
-    def rename_topic(self, topic_id: str, title: str) -> TopicResult:
-        return self._topic("PATCH", f"{_API}/topics/{_quoted(topic_id)}", {"title": title})
-
-    def _topic(self, method: str, path: str, body: dict[str, Any]) -> TopicResult:
-        answer = self._call(method, path, body=body)
-        return changed(answer, lambda it: TopicResult(row(Topic, it["topic"]), it["event_id"]))
-
-    def messages(
-        self,
-        *,
-        channel_id: str | None = None,
-        topic_id: str | None = None,
-        limit: int = 50,
-        before_id: str | None = None,
-        after_id: str | None = None,
-    ) -> MessagePage:
-        """A page of the messages of a channel or topic, newest first; with `after_id` the page right above it."""
-        query = [
-            ("channel_id", channel_id),
-            ("topic_id", topic_id),
-            ("limit", limit),
-            ("before_id", before_id),
-            ("after_id", after_id),
-        ]
-        answer = self._call("GET", f"{_API}/messages", query)
-        return read(answer, lambda it: MessagePage(rows(Message, it["messages"]), it["has_more"]))
-
-    def message(self, message_id: str) -> Message:
-        answer = self._call("GET", f"{_API}/messages/{_quoted(message_id)}")
-        return read(answer, lambda it: row(Message, it["message"]))
-
-    def post_message(self, topic_id: str, sender: str, content_raw: str) -> MessageResult:
-        body = {"topic_id": topic_id, "sender": sender, "content_raw": content_raw}
-        return self._message("POST", f"{_API}/messages", body)
-
-    def edit(self, message_id: str, content_raw: str, expected_version: int | None = None) -> MessageResult:
-        """Replace a message's content. Raises VersionConflict when it has another version than expected."""
-        return self._change(message_id, "edit", content_raw=content_raw, expected_version=expected_version)
-
-    def delete(self, message_id: str, actor: str, expected_version: int | None = None) -> MessageResult:
-        """Turn a message into a tombstone; doing it twice changes nothing."""
-        return self._change(message_id, "delete", actor=actor, expected_version=expected_version)
-
-    def _change(self, message_id: str, operation: str, **fields: Any) -> MessageResult:
-        return self._message("PATCH", f"{_API}/messages/{_quoted(message_id)}", {"op": operation, **_given(**fields)})
-
-    def _message(self, method: str, path: str, body: dict[str, Any]) -> MessageResult:
-        answer = self._call(method, path, body=body)
-        return changed(answer, lambda it: MessageResult(row(Message, it["message"]), it["event_id"]))
-
-    def move(
-        self, message_id: str, to_topic_id: str, mode: str = "one", expected_version: int | None = None
-    ) -> MoveResult:
-        """Move the message (`one`), it and all later ones of its topic (`later`), or `all` of its topic."""
-        body = {
-            "op": "move_topic",
-            "to_topic_id": to_topic_id,
-            "mode": mode,
-            **_given(expected_version=expected_version),
-        }
-        answer = self._call("PATCH", f"{_API}/messages/{_quoted(message_id)}", body=body)
-        return changed(answer, lambda it: MoveResult(it["affected_count"], it["event_ids"]))
-
-    def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
-        """A topic's attachments, newest first."""
-        answer = self._call("GET", f"{_API}/topics/{_quoted(topic_id)}/attachments", [("kind", kind)])
-        return read(answer, lambda it: rows(Attachment, it["attachments"]))
-
-    def add_attachment(
-        self,
-        topic_id: str,
-        kind: str,
-        value_json: dict[str, Any],
-        *,
-        key: str | None = None,
-        dedupe_key: str | None = None,
-        source_message_id: str | None = None,
-    ) -> AttachmentResult:
-        """Pin a JSON object to a topic; an equal one gives the old row and no event."""
-        options = _given(key=key, dedupe_key=dedupe_key, source_message_id=source_message_id)
-        body = {"kind": kind, "value_json": value_json, **options}
-        answer = self._call("POST", f"{_API}/topics/{_quoted(topic_id)}/attachments", body=body)
-        return changed(answer, lambda it: AttachmentResult(row(Attachment, it["attachment"]), it["event_id"]))
-
-    def search(
-        self, q: str, *, channel_id: str | None = None, topic_id: str | None = None, limit: int = 50
-    ) -> SearchPage:
-        """The messages that hold all words of `q`, newest first."""
-        query = [("q", q), ("channel_id", channel_id), ("topic_id", topic_id), ("limit", limit)]
-        answer = self._call("GET", f"{_API}/search", query)
-        return read(answer, lambda it: SearchPage(rows(Message, it["messages"]), it["has_more"], it["fts_used"]))
-
-    def events(
-        self,
-        after: int = 0,
-        limit: int = 100,
-        *,
-        tail: int | None = None,
-        channels: Iterable[str] = (),
-        topics: Iterable[str] = (),
-    ) -> EventPage:
-        """The next events after an id, or with `tail` the last ones; of these channels or topics, if any are given."""
-        query: list[tuple[str, Any]] = [("after", after), ("limit", limit)] if tail is None else [("tail", tail)]
-        query += [("channel_id", item) for item in _ids("channels", channels)]
-        query += [("topic_id", item) for item in _ids("topics", topics)]
-        answer = self._call("GET", f"{_API}/events", query)
-        return read(
-            answer, lambda it: EventPage(it["replay_until"], [event(item, "data_json") for item in it["events"]])
-        )
 
     def stream(
         self,
@@ -256,11 +124,49 @@ class HubClient:
         """
         wanted = None
         if channels is not None or topics is not None:
-            wanted = {"channels": _ids("channels", channels), "topics": _ids("topics", topics)}
+            wanted = {"channels": ids("channels", channels), "topics": ids("topics", topics)}
         return Stream(
             self._locate, after, wanted, db_id, on_new_log == "restart", on_connect, on_disconnect,
             timeout=self._timeout, ssl_context=self._ssl_context,
         )  # fmt: skip
+
+    def wait_for(
+        self,
+        predicate: Callable[[Event], object],
+        timeout: float | None = None,
+        *,
+        after: int | None = None,
+        channels: Iterable[str] | None = None,
+        topics: Iterable[str] | None = None,
+    ) -> Event:
+        """The first event after the id `after` (None: from now on) for which `predicate` is true.
+
+        Raises TimeoutError when none came within `timeout` seconds, and what a stream raises.
+        """
+        with self.stream(after, channels=channels, topics=topics) as events:
+            return events.wait_for(predicate, timeout)
+
+    def ask(self, topic: str, text: str, timeout: float | None = None, *, sender: str = "me") -> Message:
+        """Post to a topic (its id, or `channel/title`), and wait for the next message of somebody else there.
+
+        Raises NoAnswer, a TimeoutError, when there was none within `timeout` seconds; what was asked stays posted.
+        """
+        topic_id = topic if is_topic_id(topic) else self.topic(topic).id
+        asked = self.post_message(topic_id, sender, text)
+
+        answers: list[Message] = []
+
+        def is_answer(event: Event) -> bool:
+            with suppress(KeyError, TypeError):  # other programs may append events of any shape
+                if event.name == "message.created" and event.data["message"]["sender"] != sender:
+                    answers.append(row(Message, event.data["message"]))
+            return bool(answers)
+
+        try:
+            self.wait_for(is_answer, timeout, after=asked.event_id, topics=[topic_id])
+        except TimeoutError:
+            raise NoAnswer(asked) from None
+        return answers[0]
 
     def _call(
         self, method: str, path: str, query: Iterable[tuple[str, Any]] = (), body: dict[str, Any] | None = None
@@ -297,17 +203,3 @@ class HubClient:
 
     def _health_at(self, address: Address) -> dict[str, Any]:
         return self._http.call(address, "GET", "/health")
-
-
-def _given(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _ids(name: str, given: Iterable[str] | None) -> list[str]:
-    if isinstance(given, str):  # its letters would be taken for ids
-        raise InvalidInput(f"{name} is a list of ids")
-    return list(given or ())
-
-
-def _quoted(part: str) -> str:
-    return quote(part, safe="")

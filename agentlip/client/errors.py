@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import errors
 from ..errors import AgentlipError, AlreadyExists, InvalidInput, MethodNotAllowed, RateLimited
+from ..model import MessageResult
 
 
 class HubUnreachable(AgentlipError):
@@ -29,6 +30,14 @@ class OutcomeUnknown(HubUnreachable):
     """The connection broke while the hub had a change in hand: it may or may not have been made."""
 
     message = "The hub was lost in the middle of a change, which may or may not have been made"
+
+
+class NoAnswer(TimeoutError):
+    """Nobody has answered in time. `asked` is what was posted; `asked.event_id` is where to go on listening."""
+
+    def __init__(self, asked: MessageResult) -> None:
+        super().__init__("Nobody has answered in time")
+        self.asked = asked
 
 
 class LogChanged(AgentlipError):

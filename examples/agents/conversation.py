@@ -14,12 +14,11 @@ import random
 import re
 import sys
 import time
-from contextlib import suppress
 
 from agentlip.client import HubClient, HubUnreachable, OutcomeUnknown
-from agentlip.errors import AgentlipError, InvalidInput
+from agentlip.errors import AgentlipError
 
-CHANNEL, TOPIC = "games", "Guess the number"
+TOPIC = "games/Guess the number"
 
 
 class Picker:
@@ -77,17 +76,6 @@ class Guesser:
         return None if question == self.asked else question
 
 
-def find_topic(client: HubClient) -> str:
-    """The topic of the game; whoever comes first makes it."""
-    with suppress(InvalidInput):  # it is there
-        client.create_channel(CHANNEL)
-    channel = next(channel for channel in client.channels() if channel.name == CHANNEL)
-    try:
-        return client.create_topic(channel.id, TOPIC).topic.id
-    except InvalidInput:
-        return next(topic.id for topic in client.topics(channel.id).topics if topic.title == TOPIC)
-
-
 def say(client: HubClient, topic_id: str, name: str, words: str) -> int:
     """Post once, however often the hub goes away meanwhile; the id of the event."""
     while True:
@@ -102,7 +90,7 @@ def say(client: HubClient, topic_id: str, name: str, words: str) -> int:
 
 
 def play(client: HubClient, agent: Picker | Guesser) -> None:
-    topic_id = find_topic(client)
+    topic_id = client.topic(TOPIC, create=True).id  # whoever comes first makes it
     after = 0
     if agent.opening:
         after = say(client, topic_id, agent.name, agent.opening)
