@@ -26,7 +26,7 @@ from ..config import Settings
 from ..hub.sendqueue import SendQueue, Verdict
 from ..hub.session import Session
 from .inbound import Inbound, Violation
-from .stream import stream_of
+from .stream import TcpStream
 
 SEND_BUFFER = 128 * 1024
 RECEIVE_BYTES = 16 * 1024
@@ -66,8 +66,8 @@ def switch_protocols(sock: socket.socket, environ: Mapping[str, Any], patience: 
 class SocketTransport:
     """Implements hub.session.Transport. `run` and `finish` are for the owner; the rest may be called from anywhere."""
 
-    def __init__(self, sock: socket.socket, settings: Settings) -> None:
-        self._stream = stream = stream_of(sock)
+    def __init__(self, stream: TcpStream, settings: Settings) -> None:
+        self._stream = stream
         self._queue = SendQueue(stream.send, settings.queue_events, settings.queue_bytes)
         self.offer: Callable[[bytes, int], Verdict] = self._queue.offer
         self._send_timeout = settings.send_timeout

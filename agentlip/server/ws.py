@@ -40,6 +40,7 @@ from ..hub.session import Session
 from . import auth, connections, logs
 from .api.dispatch import METHODS, Answer, Call, answer_error, bare_answer
 from .state import HubState
+from .stream import stream_of
 from .transport import SocketTransport, find_socket, switch_protocols
 
 logger = logging.getLogger("agentlip.ws")
@@ -198,7 +199,7 @@ def run_session(call: Call, taken: Any) -> None:
     transport: SocketTransport | None = None
     started = time.monotonic()
     try:
-        transport = SocketTransport(taken, call.state.settings)
+        transport = SocketTransport(stream_of(taken), call.state.settings)
         session = hub.open(transport)
         _log(call, "connect", {})
         transport.run(session)

@@ -104,3 +104,39 @@ def test_a_lost_peer_closes_the_queue(pair: tuple[socket.socket, socket.socket])
     assert queue.offer(SMALL, 1) is Verdict.CLOSED
     assert isinstance(queue.error, OSError)
     assert queue.offer(SMALL, 1) is Verdict.CLOSED
+
+
+def test_only_the_queue_says_that_the_close_is_out(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    assert make(ours).close(BYE) is Verdict.FINISHED
+    queue = make(ours)
+    assert queue.offer(BIG, 1) is Verdict.STALLED
+    assert queue.is_flushing
+    assert queue.close(BYE) is Verdict.QUEUED
+    verdicts = [queue.flush()]
+    received = theirs.recv(65536)
+    while len(received) < len(BYE + BIG + BYE):
+        verdicts.append(queue.flush())
+        received += theirs.recv(65536)
+    assert received == BYE + BIG + BYE
+    assert set(verdicts) == {Verdict.QUEUED, Verdict.FINISHED}
+    assert verdicts[-1] is Verdict.FINISHED
+
+
+@pytest.mark.parametrize("error", [OSError(105, "no buffers"), BrokenPipeError()], ids=["other", "lost"])
+@pytest.mark.parametrize("taken", [0, 2, len(SMALL)])
+def test_an_error_is_told_between_frames_to_a_peer_that_may_be_there(error: OSError, taken: int) -> None:
+    written: list[bytes] = []
+
+    def write(data: bytes | memoryview, _flags: int) -> int:
+        written.append(bytes(data))
+        if len(written) == 2:
+            raise error
+        return taken if len(written) == 1 else len(data)
+
+    queue = SendQueue(write, 10, 1 << 20)
+    queue.offer(SMALL + SMALL if taken else SMALL, 1)
+    assert queue.flush() is Verdict.CLOSED
+    told = written[2:] == [wire.close_frame(wire.SEND_FAILED)]
+    assert told == (taken == 0 and not isinstance(error, ConnectionError))
+    assert queue.error is error
