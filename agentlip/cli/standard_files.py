@@ -5,10 +5,22 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import Any
 
 from .output import point_to_nowhere
 
-_failure: OSError | None = None
+
+class _Output(io.FileIO):
+    """Remembers that it could not be written: Python's own buffer forgets, and would let the command end well."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 def open_standard_files() -> None:
@@ -23,19 +35,20 @@ def open_standard_files() -> None:
             os.open(os.devnull, flags)  # gets the lowest free number, which is this
     # Python has None in the place of those that were closed.
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-    for file in sys.stdout, sys.stderr:
-        if isinstance(file, io.TextIOWrapper):
-            file.reconfigure(errors="backslashreplace")
+    encoding = sys.stdout.encoding if sys.stdout is not None else None
+    output = io.BufferedWriter(_Output(1, "w", closefd=False))
+    sys.stdout = io.TextIOWrapper(output, encoding, "backslashreplace", line_buffering=os.isatty(1))
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 def output_error() -> OSError | None:
     """Why standard output could not be written, if so; what was left to be written is thrown away then."""
-    global _failure
     try:
         sys.stdout.flush()
     except OSError as error:
-        _failure = _failure or error
         point_to_nowhere(sys.stdout)
-    return _failure
+        return error
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return getattr(raw, "failure", None)
