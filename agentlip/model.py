@@ -139,6 +139,20 @@ class AttachmentResult(NamedTuple):
     event_id: int | None
 
 
+class ChannelPage(NamedTuple):
+    """By name."""
+
+    channels: list[Channel]
+    has_more: bool
+
+
+class AttachmentPage(NamedTuple):
+    """Newest first."""
+
+    attachments: list[Attachment]
+    has_more: bool
+
+
 class TopicPage(NamedTuple):
     topics: list[Topic]
     has_more: bool
@@ -160,10 +174,14 @@ class SearchPage(NamedTuple):
 
 
 class EventPage(NamedTuple):
-    """Ascending; `replay_until` is the head of the log at the time."""
+    """Ascending; `replay_until` is the head of the log at the time.
+
+    `has_more`: further events follow, or with `tail` go before.
+    """
 
     replay_until: int
     events: list[Event]
+    has_more: bool = False
 
 
 def timestamp(milliseconds: int) -> str:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ..model import Attachment, Channel, EventPage, Message, MessagePage, SearchPage, TopicPage
 from ..store import log, queries
+from ..store.page import PAGE_ROWS
 from ..store.read_only import ReadOnly
-from ..store.search import search
+from ..store.search import search, words_of
 
 
 class Offline:
@@ -25,7 +26,12 @@ class Offline:
         self._file.close()
 
     def channels(self) -> list[Channel]:
-        return self._file.read(queries.channels)
+        found: list[Channel] = []
+        more = True
+        while more:
+            page, more = self._file.read(queries.channels, PAGE_ROWS, found[-1].id if found else None)
+            found += page
+        return found
 
     def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
         return TopicPage(*self._file.read(queries.topics, channel_id, limit, offset))
@@ -45,12 +51,18 @@ class Offline:
         return self._file.read(queries.message, message_id)
 
     def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
-        return self._file.read(queries.attachments, topic_id, kind)
+        found: list[Attachment] = []
+        more = True
+        while more:
+            last = found[-1].id if found else None
+            page, more = self._file.read(queries.attachments, topic_id, kind, PAGE_ROWS, last)
+            found += page
+        return found
 
     def search(
         self, q: str, *, channel_id: str | None = None, topic_id: str | None = None, limit: int = 50
     ) -> SearchPage:
-        return self._file.read(search, q, channel_id, topic_id, limit)
+        return self._file.read(search, words_of(q), channel_id, topic_id, limit)
 
     def events(
         self,
@@ -64,4 +76,5 @@ class Offline:
         head = self._file.read(log.latest)
         count, begin = (limit, after) if tail is None else (tail, 0)
         wanted = list(channels), list(topics)
-        return EventPage(head, self._file.read(log.events, begin, head, count, tail is not None, *wanted))
+        found, has_more = self._file.read(log.events_with_more, begin, head, count, tail is not None, *wanted)
+        return EventPage(head, found, has_more)

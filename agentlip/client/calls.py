@@ -55,6 +55,7 @@ class Calls:
             answer = self._call("GET", f"{_API}/channels", [("after_id", found[-1].id if found else None)])
             page, more = read(answer, lambda it: (rows(Channel, it["channels"]), it.get("has_more", False)))
             found += page
+            more = more and bool(page)
         return found
 
     def create_channel(self, name: str, description: str | None = None) -> ChannelResult:
@@ -143,6 +144,7 @@ class Calls:
             answer = self._call("GET", f"{_API}/topics/{_quoted(topic_id)}/attachments", query)
             page, more = read(answer, lambda it: (rows(Attachment, it["attachments"]), it.get("has_more", False)))
             found += page
+            more = more and bool(page)
         return found
 
     def add_attachment(
@@ -162,10 +164,22 @@ class Calls:
         return changed(answer, lambda it: AttachmentResult(row(Attachment, it["attachment"]), it["event_id"]))
 
     def search(
-        self, q: str, *, channel_id: str | None = None, topic_id: str | None = None, limit: int = 50
+        self,
+        q: str,
+        *,
+        channel_id: str | None = None,
+        topic_id: str | None = None,
+        limit: int = 50,
+        before_id: str | None = None,
     ) -> SearchPage:
-        """The messages that hold all words of `q`, newest first."""
-        query = [("q", q), ("channel_id", channel_id), ("topic_id", topic_id), ("limit", limit)]
+        """The messages that hold all words of `q`, newest first; `before_id` is the last of the page before."""
+        query = [
+            ("q", q),
+            ("channel_id", channel_id),
+            ("topic_id", topic_id),
+            ("limit", limit),
+            ("before_id", before_id),
+        ]
         answer = self._call("GET", f"{_API}/search", query)
         return read(answer, lambda it: SearchPage(rows(Message, it["messages"]), it["has_more"], it["fts_used"]))
 
@@ -184,7 +198,10 @@ class Calls:
         query += [("topic_id", item) for item in ids("topics", topics)]
         answer = self._call("GET", f"{_API}/events", query)
         return read(
-            answer, lambda it: EventPage(it["replay_until"], [event(item, "data_json") for item in it["events"]])
+            answer,
+            lambda it: EventPage(
+                it["replay_until"], [event(item, "data_json") for item in it["events"]], it.get("has_more", False)
+            ),
         )
 
 

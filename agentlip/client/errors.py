@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import errors
-from ..errors import AgentlipError, AlreadyExists, InvalidInput, MethodNotAllowed, RateLimited
+from ..errors import AgentlipError, AlreadyExists, InvalidInput, MethodNotAllowed, RateLimited, ServiceUnavailable
 from ..model import MessageResult
 
 
@@ -60,6 +60,8 @@ class LogChanged(AgentlipError):
 
 def _classes(base: type[AgentlipError]) -> Iterator[type[AgentlipError]]:
     yield base
+    if base is ServiceUnavailable:
+        return  # its kinds are for the hub itself; a client is told the reason
     for derived in base.__subclasses__():
         if derived.__module__ == errors.__name__:
             yield from _classes(derived)

@@ -17,6 +17,7 @@ MAX_CONTENT_BYTES = 65_536
 MAX_NAME_CHARS = 100
 MAX_TITLE_CHARS = 200
 _MAX_NUMBER = (1 << 63) - 1
+_MAX_LIMIT = 1_000_000
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -71,6 +72,11 @@ def number(value: Any, name: str, low: int, high: int = _MAX_NUMBER) -> int:
     return value
 
 
+def limit(value: Any) -> int:
+    """How many rows a page shall have at most; pages end by their bytes, too."""
+    return number(value, "limit", 1, _MAX_LIMIT)
+
+
 def scope(value: Scope | Mapping[str, str | None]) -> Scope:
     """The routing ids of an event, from a Scope or a mapping with some of its keys."""
     ids = value._asdict() if isinstance(value, Scope) else dict(value)
@@ -80,16 +86,28 @@ def scope(value: Scope | Mapping[str, str | None]) -> Scope:
     return Scope(**ids)
 
 
+def an_id(value: Any, name: str) -> str:
+    """An id as the protocol has them."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise InvalidInput(f"{name} must be an id: 1 to 64 characters of a-z, A-Z, 0-9, _ and -")
+    return value
+
+
+def optional_id(value: Any, name: str) -> str | None:
+    """An id, or None."""
+    return None if value is None else an_id(value, name)
+
+
 def ids(values: Iterable[str] | None, name: str) -> frozenset[str] | None:
     """Ids to select by, or None. A single string is a mistake: it would be taken for its letters."""
     if values is None:
         return None
-    chosen = frozenset(values) if not isinstance(values, str) else frozenset((None,))
-    if not all(isinstance(item, str) for item in chosen):
+    if isinstance(values, str):
         raise InvalidInput(f"{name} must be a list of ids")
+    chosen = frozenset([an_id(item, name) for item in values])
     if len(chosen) > MAX_IDS:
         raise InvalidInput(f"{name} must be at most {MAX_IDS} ids")
-    return chosen  # type: ignore[return-value]
+    return chosen
 
 
 def refuse_nul(value: Any, name: str) -> None:

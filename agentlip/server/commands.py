@@ -16,8 +16,10 @@ from ..hub.follower import Follower
 from ..hub.hub import Hub
 from ..model import (
     Attachment,
+    AttachmentPage,
     AttachmentResult,
     Channel,
+    ChannelPage,
     ChannelResult,
     Entity,
     Event,
@@ -31,7 +33,7 @@ from ..model import (
     TopicResult,
 )
 from ..store import mutations, queries
-from ..store.search import search
+from ..store.page import PAGE_ROWS
 from ..store.store import Store
 from ..store.urls import check_link
 from . import checks
@@ -155,12 +157,22 @@ class Commands:
 
     def channels(self) -> list[Channel]:
         """All channels by name."""
-        return self.store.read(queries.channels)
+        page = self.channel_page()
+        found = page.channels
+        while page.has_more:
+            page = self.channel_page(after_id=found[-1].id)
+            found += page.channels
+        return found
+
+    def channel_page(self, limit: int = PAGE_ROWS, after_id: str | None = None) -> ChannelPage:
+        """A page of the channels by name; `after_id` is the last of the page before."""
+        limit, after_id = checks.limit(limit), checks.optional_id(after_id, "after_id")
+        return ChannelPage(*self.store.read_page(queries.channels, limit, after_id))
 
     def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
         """A page of a channel's topics, most recently updated first."""
-        limit, offset = checks.number(limit, "limit", 1), checks.number(offset, "offset", 0)
-        return TopicPage(*self.store.read(queries.topics, channel_id, limit, offset))
+        limit, offset = checks.limit(limit), checks.number(offset, "offset", 0)
+        return TopicPage(*self.store.read_page(queries.topics, channel_id, limit, offset))
 
     def message(self, message_id: str) -> Message:
         return self.store.read(queries.message, message_id)
@@ -177,19 +189,43 @@ class Commands:
         """A page of the messages of a channel or topic, newest first; with `after_id` the page right above it."""
         if channel_id is None and topic_id is None:
             raise InvalidInput("channel_id or topic_id is required")
-        limit = checks.number(limit, "limit", 1)
-        return MessagePage(*self.store.read(queries.messages, channel_id, topic_id, limit, before_id, after_id))
+        limit = checks.limit(limit)
+        where = (checks.optional_id(channel_id, "channel_id"), checks.optional_id(topic_id, "topic_id"))
+        between = (checks.optional_id(before_id, "before_id"), checks.optional_id(after_id, "after_id"))
+        return MessagePage(*self.store.read_page(queries.messages, *where, limit, *between))
 
     def search(
-        self, q: str, *, channel_id: str | None = None, topic_id: str | None = None, limit: int = 50
+        self,
+        q: str,
+        *,
+        channel_id: str | None = None,
+        topic_id: str | None = None,
+        limit: int = 50,
+        before_id: str | None = None,
     ) -> SearchPage:
-        """The messages that hold all words of `q`, newest first; "quoted words" stay together. Blocks up to seconds."""
-        q, limit = checks.text(q, "q"), checks.number(limit, "limit", 1)
-        return self.store.read_long(search, q, channel_id, topic_id, limit)
+        """The messages that hold all words of `q`, newest first; "quoted words" stay together. Blocks up to seconds.
+
+        `before_id` is the last of the page before.
+        """
+        q, limit = checks.text(q, "q"), checks.limit(limit)
+        where = (checks.optional_id(channel_id, "channel_id"), checks.optional_id(topic_id, "topic_id"))
+        return self.store.search(q, *where, limit, checks.optional_id(before_id, "before_id"))
 
     def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
-        """A topic's attachments, newest first."""
-        return self.store.read(queries.attachments, topic_id, kind)
+        """All attachments of a topic, newest first."""
+        page = self.attachment_page(topic_id, kind)
+        found = page.attachments
+        while page.has_more:
+            page = self.attachment_page(topic_id, kind, before_id=found[-1].id)
+            found += page.attachments
+        return found
+
+    def attachment_page(
+        self, topic_id: str, kind: str | None = None, limit: int = PAGE_ROWS, before_id: str | None = None
+    ) -> AttachmentPage:
+        """A page of a topic's attachments, newest first; `before_id` is the last of the page before."""
+        limit, before_id = checks.limit(limit), checks.optional_id(before_id, "before_id")
+        return AttachmentPage(*self.store.read_page(queries.attachments, topic_id, kind, limit, before_id))
 
     def events(
         self,
@@ -199,8 +235,11 @@ class Commands:
         channels: Iterable[str] | None = None,
         topics: Iterable[str] | None = None,
     ) -> list[Event]:
-        """The next events after an id, ascending; with `channels` or `topics` those that touch any of them."""
-        after, limit = checks.number(after, "after", 0), checks.number(limit, "limit", 1)
+        """The next events after an id, ascending; with `channels` or `topics` those that touch any of them.
+
+        Large ones come fewer at a time; none are left when the list is empty.
+        """
+        after, limit = checks.number(after, "after", 0), checks.limit(limit)
         in_channels, in_topics = checks.ids(channels, "channels"), checks.ids(topics, "topics")
         if not in_channels and not in_topics and (in_channels is not None or in_topics is not None):
             return []

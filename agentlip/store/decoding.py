@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import orjson
 
+T = TypeVar("T")
 _MAX_BRACKETS = 200  # orjson reads deeper nesting than it writes
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
@@ -27,14 +28,19 @@ def is_undecodable(error: sqlite3.Error) -> bool:
 
 def read_rows(connection: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> list[Any]:
     """All rows of a query, with replacement characters where they hold text that is not UTF-8."""
+    return in_any_bytes(connection, lambda: connection.execute(sql, values).fetchall())
+
+
+def in_any_bytes(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
+    """Read; text that is not UTF-8 comes with replacement characters."""
     try:
-        return connection.execute(sql, values).fetchall()
+        return read()
     except sqlite3.OperationalError as error:
         if not is_undecodable(error):
             raise
     connection.text_factory = replaced
     try:
-        return connection.execute(sql, values).fetchall()
+        return read()
     finally:
         connection.text_factory = str
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection
-from typing import TypeVar
+from collections.abc import Collection
 
 import orjson
 
 from .. import wire
 from ..errors import InvalidInput
 from ..model import KNOWN_EVENTS, Entity, Event, Scope
+from .decoding import in_any_bytes
+from .page import Row, rows_of
 
 _COLUMNS = (
     "event_id, ts, name, scope_channel_id, scope_topic_id, scope_topic_id2, entity_type, entity_id, "
@@ -28,6 +29,7 @@ _APPEND = (
 )
 _PAGE = f"SELECT {_COLUMNS} FROM events WHERE event_id > ? AND event_id <= ? ORDER BY event_id LIMIT ?"
 _BY_IDS = f"SELECT {_COLUMNS} FROM events WHERE event_id IN (SELECT value FROM json_each(?)) ORDER BY event_id"
+_BY_IDS_BACKWARD = f"{_BY_IDS} DESC"
 _IDS_FORWARD = "SELECT event_id FROM events WHERE event_id > ? AND event_id <= ? ORDER BY event_id LIMIT ?"
 _IDS_BACKWARD = _IDS_FORWARD.replace("LIMIT", "DESC LIMIT")
 _SCOPE_COLUMNS = ("scope_channel_id", "scope_topic_id", "scope_topic_id2")
@@ -47,8 +49,6 @@ _SCOPES = (
 FEW_IDS = 100
 SCAN_SECONDS = 0.002
 _SCAN_STEP = 64  # events between two looks at the clock
-
-T = TypeVar("T")
 
 MAX_ID = (1 << 63) - 1
 _ENVELOPE_BYTES = 250
@@ -112,7 +112,7 @@ def entries(connection: sqlite3.Connection, after: int, until: int, limit: int, 
 
     At most `limit` events, and no more once their frames exceed `max_bytes`. An empty list means nothing is left.
     """
-    return _in_any_bytes(connection, lambda: _frames(connection.execute(_PAGE, (after, until, limit)), max_bytes))
+    return in_any_bytes(connection, lambda: _frames(connection.execute(_PAGE, (after, until, limit)), max_bytes))
 
 
 def page(
@@ -130,24 +130,10 @@ def page(
     """
     ids, reached = _next_ids(connection, after, until, limit, channels, topics)
     query = orjson.dumps(ids).decode()
-    found = _in_any_bytes(connection, lambda: _frames(connection.execute(_BY_IDS, (query,)), max_bytes))
+    found = in_any_bytes(connection, lambda: _frames(connection.execute(_BY_IDS, (query,)), max_bytes))
     if found and found[-1].event_id < ids[-1]:
         reached = found[-1].event_id  # cut short by its bytes
     return found, reached
-
-
-def _in_any_bytes(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
-    """Read; text that some other program stored as invalid UTF-8 comes with replacement characters."""
-    try:
-        return read()
-    except sqlite3.OperationalError as error:
-        if "decode" not in str(error):
-            raise
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    try:
-        return read()
-    finally:
-        connection.text_factory = str
 
 
 def _frames(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
@@ -180,14 +166,29 @@ def events(
 ) -> list[Event]:
     """Events as values, ascending: the first `limit` after `after`, or with `tail` the last `limit` up to `until`.
 
-    It takes up to 30 us for each id: more than FEW_IDS are for a thread that may take long.
+    They are fewer when they are large, see `page`. An empty list means nothing is left. It takes up to 30 us for each
+    id: more than FEW_IDS are for a thread that may take long.
     """
+    return events_with_more(connection, after, until, limit, tail, channels, topics)[0]
+
+
+def events_with_more(
+    connection: sqlite3.Connection,
+    after: int,
+    until: int,
+    limit: int,
+    tail: bool = False,
+    channels: Collection[str] = (),
+    topics: Collection[str] = (),
+    brief: bool = False,
+) -> tuple[list[Event], bool]:
+    """The same, and whether more follow, or with `tail` go before. `brief`: see `page`."""
     if channels or topics:
-        ids = _look_up(connection, after, until, limit, channels, topics, tail)
+        ids = _look_up(connection, after, until, limit + 1, channels, topics, tail)
     else:
         sql = _IDS_BACKWARD if tail else _IDS_FORWARD
-        ids = [row[0] for row in connection.execute(sql, (after, until, limit)).fetchall()]
-    return _values(connection, ids)
+        ids = [row[0] for row in connection.execute(sql, (after, until, limit + 1)).fetchall()]
+    return _values(connection, ids, limit, tail, brief)
 
 
 def event_page(
@@ -201,18 +202,28 @@ def event_page(
     """As `page`, but as values, and with neither channels nor topics everything."""
     if channels or topics:
         ids, reached = _next_ids(connection, after, until, limit, channels, topics)
-        return _values(connection, ids), reached
-    found = events(connection, after, until, limit)
-    return found, found[-1].event_id if len(found) == limit else until
+        found, is_cut = _values(connection, ids, limit)
+        return found, found[-1].event_id if is_cut else reached
+    found, has_more = events_with_more(connection, after, until, limit)
+    return found, found[-1].event_id if has_more else until
 
 
-def _values(connection: sqlite3.Connection, ids: list[int]) -> list[Event]:
-    query = orjson.dumps(ids).decode()
-    rows = _in_any_bytes(connection, lambda: connection.execute(_BY_IDS, (query,)).fetchall())
-    return [
+def _values(
+    connection: sqlite3.Connection, ids: list[int], limit: int, tail: bool = False, brief: bool = False
+) -> tuple[list[Event], bool]:
+    """The events of the ids, the last ones with `tail`, and whether some are left off."""
+    sql, wanted = _BY_IDS_BACKWARD if tail else _BY_IDS, (orjson.dumps(ids).decode(),)
+    rows, has_more = in_any_bytes(connection, lambda: rows_of(connection.execute(sql, wanted), limit, brief, _size))
+    page = [
         Event(row[0], row[1], row[2], Scope(*row[3:6]), Entity(*row[6:8]), "null" if "\0" in row[8] else row[8])
         for row in rows
     ]
+    return page[::-1] if tail else page, has_more
+
+
+def _size(row: Row) -> int:
+    data = row[-1]
+    return _ENVELOPE_BYTES + (len(data) if data.isascii() else len(data.encode()))
 
 
 def _next_ids(
@@ -226,7 +237,7 @@ def _next_ids(
     """The ids of the next page of events that touch any of the scopes, and how far the log was looked through."""
     if len(channels) + len(topics) > FEW_IDS:
         wanted = frozenset(channels), frozenset(topics)
-        return _in_any_bytes(connection, lambda: _scan(connection, after, until, limit, *wanted))
+        return in_any_bytes(connection, lambda: _scan(connection, after, until, limit, *wanted))
     ids = _look_up(connection, after, until, limit, channels, topics)
     return ids, ids[-1] if len(ids) == limit else until
 

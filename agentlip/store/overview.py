@@ -58,7 +58,8 @@ SELECT t.id, t.channel_id, t.title, t.created_at, t.updated_at, c.name,
 FROM topics AS t JOIN channels AS c ON c.id = t.channel_id
 """
 _LATEST = """
-SELECT id, sender, created_at, substr(content_raw, 1, ?) FROM messages WHERE topic_id = ? ORDER BY id DESC LIMIT 1
+SELECT id, substr(sender, 1, 200), created_at, substr(content_raw, 1, ?)
+FROM messages WHERE topic_id = ? ORDER BY id DESC LIMIT 1
 """
 
 
@@ -93,13 +94,19 @@ def _overview(connection: sqlite3.Connection, row: tuple[Any, ...]) -> TopicOver
 
 
 def totals(connection: sqlite3.Connection) -> Totals:
-    """Counts every message: milliseconds for a hundred thousand of them."""
+    """Rows of these tables are never removed, so the last row's number is how many there are: nothing is counted."""
     row = connection.execute(
-        """SELECT (SELECT COALESCE(MAX(event_id), 0) FROM events), (SELECT COUNT(*) FROM channels),
-                  (SELECT COUNT(*) FROM topics), (SELECT COUNT(*) FROM messages),
-                  (SELECT COUNT(*) FROM topic_attachments)"""
+        """SELECT (SELECT COALESCE(MAX(event_id), 0) FROM events), (SELECT COALESCE(MAX(rowid), 0) FROM channels),
+                  (SELECT COALESCE(MAX(rowid), 0) FROM topics), (SELECT COALESCE(MAX(rowid), 0) FROM messages),
+                  (SELECT COALESCE(MAX(rowid), 0) FROM topic_attachments)"""
     ).fetchone()
     return Totals(*row)
+
+
+def figures(connection: sqlite3.Connection, moments: list[str]) -> tuple[Totals, list[int]]:
+    """`totals` and `last_before` of one moment of the log."""
+    ids = last_before(connection, moments)
+    return totals(connection), ids
 
 
 def last_before(connection: sqlite3.Connection, moments: list[str]) -> list[int]:

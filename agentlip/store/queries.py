@@ -1,4 +1,7 @@
-"""The read models: rows as values. Pure reads on a given connection; every list is one page of work."""
+"""The read models: rows as values. Pure reads on a given connection; every list is one page of work.
+
+With `brief` a list raises TooLong when it is better read on a native thread; see `page`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any
 from ..errors import NotFound
 from ..model import Attachment, Channel, Message, Topic
 from .decoding import json_value, read_rows
+from .page import PAGE_ROWS, page_of
 
 _CHANNEL = "SELECT id, name, description, created_at FROM channels"
 _TOPIC = "SELECT id, channel_id, title, created_at, updated_at FROM topics"
@@ -20,9 +24,19 @@ _ATTACHMENT = (
 )
 
 
-def channels(connection: sqlite3.Connection) -> list[Channel]:
-    """All channels by name."""
-    return [Channel(*row) for row in read_rows(connection, f"{_CHANNEL} ORDER BY name")]
+def channels(
+    connection: sqlite3.Connection, limit: int = PAGE_ROWS, after_id: str | None = None, brief: bool = False
+) -> tuple[list[Channel], bool]:
+    """A page of the channels by name, and whether more follow; `after_id` is the last of the page before.
+
+    Raises NotFound when there is no such channel.
+    """
+    where, values = "", list[Any]()
+    if after_id is not None:
+        where, values = "WHERE name > (SELECT name FROM channels WHERE id = ?)", [channel(connection, after_id).id]
+    sql = f"{_CHANNEL} {where} ORDER BY name LIMIT ?"
+    rows, has_more = page_of(connection, sql, (*values, limit + 1), limit, brief)
+    return [Channel(*row) for row in rows], has_more
 
 
 def channel(connection: sqlite3.Connection, channel_id: str) -> Channel:
@@ -33,15 +47,14 @@ def channel(connection: sqlite3.Connection, channel_id: str) -> Channel:
     return Channel(*rows[0])
 
 
-def topics(connection: sqlite3.Connection, channel_id: str, limit: int, offset: int) -> tuple[list[Topic], bool]:
+def topics(
+    connection: sqlite3.Connection, channel_id: str, limit: int, offset: int, brief: bool = False
+) -> tuple[list[Topic], bool]:
     """A page of a channel's topics, most recently updated first, and whether more follow. Raises NotFound."""
     channel(connection, channel_id)
-    rows = read_rows(
-        connection,
-        f"{_TOPIC} WHERE channel_id = ? ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?",
-        (channel_id, limit + 1, offset),
-    )
-    return [Topic(*row) for row in rows[:limit]], len(rows) > limit
+    sql = f"{_TOPIC} WHERE channel_id = ? ORDER BY updated_at DESC, id DESC LIMIT ? OFFSET ?"
+    rows, has_more = page_of(connection, sql, (channel_id, limit + 1, offset), limit, brief)
+    return [Topic(*row) for row in rows], has_more
 
 
 def topic(connection: sqlite3.Connection, topic_id: str) -> Topic:
@@ -67,6 +80,7 @@ def messages(
     limit: int,
     before_id: str | None,
     after_id: str | None,
+    brief: bool = False,
 ) -> tuple[list[Message], bool]:
     """A page of messages, newest first, and whether more follow in the direction of paging.
 
@@ -84,24 +98,38 @@ def messages(
             conditions.append(condition)
             values.append(value)
     direction = "DESC" if after_id is None else "ASC"
-    rows = read_rows(
-        connection, f"{_MESSAGE} WHERE {' AND '.join(conditions)} ORDER BY id {direction} LIMIT ?", (*values, limit + 1)
-    )
-    page = [Message(*row) for row in rows[:limit]]
+    sql = f"{_MESSAGE} WHERE {' AND '.join(conditions)} ORDER BY id {direction} LIMIT ?"
+    rows, has_more = page_of(connection, sql, (*values, limit + 1), limit, brief)
+    page = [Message(*row) for row in rows]
     if after_id is not None:
         page.reverse()
-    return page, len(rows) > limit
+    return page, has_more
 
 
-def attachments(connection: sqlite3.Connection, topic_id: str, kind: str | None) -> list[Attachment]:
-    """A topic's attachments, newest first. Raises NotFound."""
+def attachments(
+    connection: sqlite3.Connection,
+    topic_id: str,
+    kind: str | None,
+    limit: int = PAGE_ROWS,
+    before_id: str | None = None,
+    brief: bool = False,
+) -> tuple[list[Attachment], bool]:
+    """A page of a topic's attachments, newest first, and whether more follow; `before_id` is the last of the page
+    before. Raises NotFound when there is no such topic, or no such attachment in it."""
     topic(connection, topic_id)
-    rows = read_rows(
-        connection,
-        f"{_ATTACHMENT} WHERE topic_id = ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY created_at DESC, id DESC",
-        (topic_id, kind),
-    )
-    return [_attachment(row) for row in rows]
+    conditions, values = ["topic_id = ?"], [topic_id]
+    if kind is not None:
+        conditions.append("kind = ?")
+        values.append(kind)
+    if before_id is not None:
+        before = "SELECT created_at, id FROM topic_attachments WHERE id = ? AND topic_id = ?"
+        if not connection.execute(f"SELECT EXISTS ({before})", (before_id, topic_id)).fetchone()[0]:
+            raise NotFound("Attachment not found")
+        conditions.append(f"(created_at, id) < ({before})")
+        values += [before_id, topic_id]
+    sql = f"{_ATTACHMENT} WHERE {' AND '.join(conditions)} ORDER BY created_at DESC, id DESC LIMIT ?"
+    rows, has_more = page_of(connection, sql, (*values, limit + 1), limit, brief)
+    return [_attachment(row) for row in rows], has_more
 
 
 def equal_attachment(

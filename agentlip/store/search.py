@@ -10,31 +10,37 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
-import time
 from collections.abc import Sequence
-from typing import Any
 
-from ..errors import InvalidInput, ServiceUnavailable
+from ..errors import InvalidInput
 from ..model import Message, SearchPage
 from . import full_text
-from .decoding import read_rows, replaced
+from .decoding import replaced
+from .page import Row, page_of
 
 MAX_SECONDS = 5.0
+QUICK_SECONDS = 0.5
 _MAX_WORDS = 32
-_LOOK_EVERY = 1000  # instructions of SQLite's virtual machine between two looks at the clock
 _COLUMNS = (
     "m.id, m.topic_id, m.channel_id, m.sender, m.content_raw, m.version, m.created_at, m.edited_at, m.deleted_at, "
     "m.deleted_by"
 )
-_WANTED = "(?1 IS NULL OR m.channel_id = ?1) AND (?2 IS NULL OR m.topic_id = ?2) AND m.deleted_at IS NULL"
+_WANTED = (
+    "(?1 IS NULL OR m.channel_id = ?1) AND (?2 IS NULL OR m.topic_id = ?2) AND (?3 IS NULL OR m.id < ?3) "
+    "AND m.deleted_at IS NULL"
+)
 _SCAN = (
     f"SELECT {_COLUMNS} FROM messages m WHERE {{scope}}m.deleted_at IS NULL AND holds(CAST(m.content_raw AS BLOB)) "
     "ORDER BY m.id DESC LIMIT ?"
 )
 _INDEXED = (
     f"SELECT {_COLUMNS} FROM messages_fts f JOIN messages m ON m.rowid = f.rowid "
-    f"WHERE messages_fts MATCH ?3 AND {_WANTED} ORDER BY m.id DESC LIMIT ?4"
+    f"WHERE messages_fts MATCH ?4 AND {_WANTED} ORDER BY m.id DESC LIMIT ?5"
 )
+
+_Where = tuple[str | None, str | None, str | None]  # a channel, a topic, the message before which
+_TESTS = ("channel_id =", "topic_id =", "id <")
+
 logger = logging.getLogger("agentlip.store")
 
 
@@ -48,38 +54,32 @@ def words_of(text: str) -> list[str]:
 
 
 def search(
-    connection: sqlite3.Connection, text: str, channel_id: str | None, topic_id: str | None, limit: int
+    connection: sqlite3.Connection,
+    words: Sequence[str],
+    channel_id: str | None,
+    topic_id: str | None,
+    limit: int,
+    before_id: str | None = None,
 ) -> SearchPage:
-    """A page of matching messages that are not deleted. May take long: run it on a native thread.
+    """A page of matching messages that are not deleted; `before_id` is the last of the page before.
 
-    Raises InvalidInput, or ServiceUnavailable when it takes longer than MAX_SECONDS.
+    May take long: see Store.search.
     """
-    words = words_of(text)
-    deadline = time.monotonic() + MAX_SECONDS
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, _LOOK_EVERY)
-    try:
-        rows = _by_index(connection, words, channel_id, topic_id, limit + 1)
-        used = rows is not None
-        if rows is None:
-            rows = _by_scan(connection, words, channel_id, topic_id, limit + 1)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-        raise ServiceUnavailable("search took too long") from None
-    finally:
-        connection.set_progress_handler(None, 0)
-    return SearchPage([Message(*row) for row in rows[:limit]], len(rows) > limit, used)
+    where = (channel_id, topic_id, before_id)
+    found = _by_index(connection, words, where, limit)
+    rows, has_more = found or _by_scan(connection, words, where, limit)
+    return SearchPage([Message(*row) for row in rows], has_more, found is not None)
 
 
 def _by_index(
-    connection: sqlite3.Connection, words: Sequence[str], channel_id: str | None, topic_id: str | None, limit: int
-) -> list[tuple[Any, ...]] | None:
+    connection: sqlite3.Connection, words: Sequence[str], where: _Where, limit: int
+) -> tuple[list[Row], bool] | None:
     """None when there is no index, or one that can not be used."""
     if not full_text.is_kept(connection):
         return None
     match = " ".join('"' + word.replace('"', '""').replace("\0", " ") + '"' for word in words)
     try:
-        return read_rows(connection, _INDEXED, (channel_id, topic_id, match, limit))
+        return page_of(connection, _INDEXED, (*where, match, limit + 1), limit)
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             raise
@@ -87,9 +87,7 @@ def _by_index(
         return None
 
 
-def _by_scan(
-    connection: sqlite3.Connection, words: Sequence[str], channel_id: str | None, topic_id: str | None, limit: int
-) -> list[tuple[Any, ...]]:
+def _by_scan(connection: sqlite3.Connection, words: Sequence[str], where: _Where, limit: int) -> tuple[list[Row], bool]:
     folded = [word.casefold() for word in words]
 
     def holds(content: bytes) -> bool:
@@ -97,7 +95,7 @@ def _by_scan(
         return all(word in text for word in folded)
 
     connection.create_function("holds", 1, holds, deterministic=True)
-    scope = [(name, value) for name, value in (("topic_id", topic_id), ("channel_id", channel_id)) if value is not None]
-    conditions = "".join(f"m.{name} = ? AND " for name, _ in scope)
-    values = [value for _, value in scope]
-    return read_rows(connection, _SCAN.format(scope=conditions), (*values, limit))
+    given = [(test, value) for test, value in zip(_TESTS, where, strict=True) if value is not None]
+    conditions = "".join(f"m.{test} ? AND " for test, _ in given)
+    values = [value for _, value in given]
+    return page_of(connection, _SCAN.format(scope=conditions), (*values, limit + 1), limit)

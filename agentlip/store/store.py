@@ -9,18 +9,21 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import concurrency
-from ..errors import ShuttingDown
-from ..model import Event
-from . import log
+from ..errors import ServiceUnavailable, ShuttingDown
+from ..model import Event, SearchPage
+from . import log, search
 from .database import Database
+from .page import TooLong, briefly, stopped_by
 from .peers import Peers
-from .readers import Readers
+from .readers import LISTS, QUICK_SEARCH, SEARCH, Readers
 from .writer import Transaction, Writer
 
+LONGEST_SECONDS = 5.0
 T = TypeVar("T")
 logger = logging.getLogger("agentlip.store")
 
@@ -75,14 +78,51 @@ class Store:
         with self._database.reading() as connection:
             return query(connection, *args)
 
-    def read_long(self, query: Callable[..., T], *args: Any) -> T:
-        """Run a query that may take long with `args`, on a native thread; only the caller waits. See Readers.run."""
+    def read_page(self, query: Callable[..., T], *args: Any) -> T:
+        """Run a query of a page with `args` and `brief`: inline, or when it turns out long on a native thread."""
+        if self._closed:
+            raise ShuttingDown()
+        with self._database.reading() as connection, suppress(TooLong), briefly(connection):
+            return query(connection, *args, brief=True)
+        return self.read_long(query, *args)
+
+    def read_long(self, query: Callable[..., T], *args: Any, kind: str = LISTS) -> T:
+        """Run a query that may take long with `args`, on a native thread; only the caller waits. See Readers.run.
+
+        Raises ServiceUnavailable when it takes longer than LONGEST_SECONDS.
+        """
+        try:
+            return self._read_within(LONGEST_SECONDS, kind, query, *args)
+        except TooLong:
+            raise ServiceUnavailable("the read took too long") from None
+
+    def search(
+        self, text: str, channel_id: str | None, topic_id: str | None, limit: int, before_id: str | None = None
+    ) -> SearchPage:
+        """A page of matching messages, on a native thread; see search.search.
+
+        Every search starts among the quick ones; one that takes long starts again among its like.
+        """
+        wanted = (search.words_of(text), channel_id, topic_id, limit, before_id)
+        with suppress(TooLong):
+            return self._read_within(search.QUICK_SECONDS, QUICK_SEARCH, search.search, *wanted)
+        try:
+            return self._read_within(search.MAX_SECONDS, SEARCH, search.search, *wanted)
+        except TooLong:
+            raise ServiceUnavailable("search took too long") from None
+
+    def _read_within(self, seconds: float, kind: str, query: Callable[..., T], *args: Any) -> T:
+        """Raises TooLong when the query itself, without the wait for a thread, takes longer."""
 
         def call() -> T:
-            with self._database.reading_alone() as connection:
+            deadline = time.monotonic() + seconds
+            with (
+                self._database.reading_alone() as connection,
+                stopped_by(connection, lambda: time.monotonic() > deadline),
+            ):
                 return query(connection, *args)
 
-        return self._readers.run(call)
+        return self._readers.run(call, kind)
 
     def fault(self) -> str | None:
         """What is wrong with the database file, looked at now; None when nothing is known to be."""
@@ -114,8 +154,14 @@ class Store:
         self, after: int, until: int, limit: int, tail: bool, channels: Sequence[str], topics: Sequence[str]
     ) -> list[Event]:
         """A page of the log as values; see log.events."""
-        read = self.read if len(channels) + len(topics) <= log.FEW_IDS else self.read_long
-        return read(log.events, after, until, limit, tail, channels, topics)
+        return self.events_with_more(after, until, limit, tail, channels, topics)[0]
+
+    def events_with_more(
+        self, after: int, until: int, limit: int, tail: bool, channels: Sequence[str], topics: Sequence[str]
+    ) -> tuple[list[Event], bool]:
+        """The same, and whether more follow, or with `tail` go before."""
+        read = self.read_page if len(channels) + len(topics) <= log.FEW_IDS else self.read_long
+        return read(log.events_with_more, after, until, limit, tail, channels, topics)
 
     def close(self, timeout: float = 5.0) -> None:
         """Refuse further calls; what already waits is still written. From any thread or greenlet, also twice.

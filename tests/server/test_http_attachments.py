@@ -23,7 +23,7 @@ def attach(hub: Hub, topic_id: str, **body: Any) -> Any:
 def attached(hub: Hub, topic_id: str, **query: Any) -> list[dict[str, Any]]:
     answer = hub.call("GET", f"{API}/topics/{topic_id}/attachments", params=query)
     assert answer.status_code == 200, answer.text
-    assert set(answer.json()) == {"attachments"}
+    assert set(answer.json()) == {"attachments", "has_more"}
     return list(answer.json()["attachments"])
 
 

@@ -99,7 +99,7 @@ def test_channels_are_listed_by_name(hub: Hub) -> None:
         create(hub, name=name)
     answer = hub.call("GET", f"{API}/channels")
     assert answer.status_code == 200
-    assert set(answer.json()) == {"channels"}
+    assert set(answer.json()) == {"channels", "has_more"}
     listed = [channel["name"] for channel in answer.json()["channels"]]
     assert listed == sorted(listed)
     assert names <= set(listed)

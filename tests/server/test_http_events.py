@@ -43,7 +43,7 @@ def long_log(hub: Hub) -> int:
 def test_every_event_has_the_promised_shape(hub: Hub) -> None:
     new_message(hub)
     answer = ask(hub)
-    assert set(answer.json()) == {"replay_until", "events"}
+    assert set(answer.json()) == {"replay_until", "events", "has_more"}
     for event in answer.json()["events"]:
         assert set(event) == set(KEYS)
         assert type(event["event_id"]) is int
@@ -113,9 +113,9 @@ def test_tail_gives_the_last_events_ascending(hub: Hub) -> None:
 
 def test_a_new_hub_has_an_empty_log_and_a_tail_longer_than_the_log_is_the_log(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()
-    assert hub.call("GET", f"{API}/channels").json() == {"channels": []}
-    assert ask(hub).json() == {"replay_until": 0, "events": []}
-    assert ask(hub, "tail=5").json() == {"replay_until": 0, "events": []}
+    assert hub.call("GET", f"{API}/channels").json() == {"channels": [], "has_more": False}
+    assert ask(hub).json() == {"replay_until": 0, "events": [], "has_more": False}
+    assert ask(hub, "tail=5").json() == {"replay_until": 0, "events": [], "has_more": False}
     hub.make_topic()
     assert ids(ask(hub, "tail=1000")) == [1, 2]
 

@@ -44,7 +44,7 @@ def test_create_channel(store: Store, description: str | None) -> None:
     channel, event_id = store.write(mutations.create_channel, "general", description)
     assert (channel.name, channel.description) == ("general", description)
     assert TIMESTAMP.fullmatch(channel.created_at)
-    assert store.read(queries.channels) == [channel]
+    assert store.read(queries.channels) == ([channel], False)
     (event,) = events_after(store, 0)
     assert event[:2] == (event_id, channel.created_at)
     assert event[2:5] == ("channel.created", Scope(channel.id), ("channel", channel.id))
@@ -118,7 +118,7 @@ def test_urls_of_a_message_become_attachments_in_the_same_transaction(store: Sto
     head = store.latest()
     text = "see https://a.example/x. and (http://b.example) and https://a.example/x!"
     message, event_ids = store.write(mutations.post_message, topic.id, "me", text)
-    attachments = store.read(queries.attachments, topic.id, "url")
+    attachments = store.read(queries.attachments, topic.id, "url")[0]
     assert sorted(one.dedupe_key for one in attachments) == ["http://b.example", "https://a.example/x"]
     for one in attachments:
         assert (one.kind, one.key, one.value_json) == ("url", None, {"url": one.dedupe_key})
@@ -133,13 +133,13 @@ def test_url_patterns_reach_the_message(store: Store, topic: Topic) -> None:
     allow, block = [re.compile("example")], [re.compile("secret")]
     text = "https://a.example https://other https://a.example/secret"
     store.write(mutations.post_message, topic.id, "me", text, allow, block)
-    assert [one.dedupe_key for one in store.read(queries.attachments, topic.id, None)] == ["https://a.example"]
+    assert [one.dedupe_key for one in store.read(queries.attachments, topic.id, None)[0]] == ["https://a.example"]
 
 
 def test_a_message_gets_at_most_fifty_links(store: Store, topic: Topic) -> None:
     text = " ".join(f"https://a.example/{number}" for number in range(2000))
     _, event_ids = store.write(mutations.post_message, topic.id, "me", text)
-    found = [one.dedupe_key for one in store.read(queries.attachments, topic.id, None)]
+    found = [one.dedupe_key for one in store.read(queries.attachments, topic.id, None)[0]]
     assert (len(event_ids), sorted(found)) == (51, sorted(text.split()[:50]))
 
 
@@ -161,7 +161,7 @@ def test_edit_message(store: Store, topic: Topic, expected_version: int | None) 
 def test_an_edit_attaches_nothing(store: Store, topic: Topic) -> None:
     message = post(store, topic)
     store.write(mutations.edit_message, message.id, "https://a.example", None)
-    assert store.read(queries.attachments, topic.id, None) == []
+    assert store.read(queries.attachments, topic.id, None)[0] == []
 
 
 def test_delete_message_leaves_a_tombstone(store: Store, topic: Topic) -> None:
@@ -290,7 +290,7 @@ def test_add_attachment(store: Store, topic: Topic) -> None:
     attachment, event_id = store.write(mutations.add_attachment, topic.id, "k", "key", value, "d", message.id)
     assert (attachment.kind, attachment.key, attachment.value_json, attachment.dedupe_key) == ("k", "key", value, "d")
     assert attachment.source_message_id == message.id
-    assert store.read(queries.attachments, topic.id, "k") == [attachment]
+    assert store.read(queries.attachments, topic.id, "k")[0] == [attachment]
     (event,) = events_after(store, head)
     assert event[2:5] == ("topic.attachment_added", Scope(topic.channel_id, topic.id), ("attachment", attachment.id))
     assert (event.event_id, event.data) == (event_id, {"attachment": asdict(attachment)})
@@ -317,7 +317,7 @@ def test_an_equal_attachment_gives_the_old_row_and_no_event(
     head = store.latest()
     assert attach(store, topic, *second) == (attachment, None)
     assert store.latest() == head
-    assert store.read(queries.attachments, topic.id, None) == [attachment]
+    assert store.read(queries.attachments, topic.id, None)[0] == [attachment]
 
 
 def test_attachments_that_differ_in_anything_are_two(store: Store, topic: Topic, other_topic: Topic) -> None:
@@ -353,9 +353,9 @@ def test_a_legal_value_is_stored_or_refused_as_invalid_input(store: Store, topic
     try:
         attachment, _ = attach(store, topic, value)
     except InvalidInput:
-        assert store.read(queries.attachments, topic.id, None) == []
+        assert store.read(queries.attachments, topic.id, None)[0] == []
     else:
-        assert store.read(queries.attachments, topic.id, None) == [attachment]
+        assert store.read(queries.attachments, topic.id, None)[0] == [attachment]
         assert attachment.value_json == value
 
 

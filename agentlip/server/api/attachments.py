@@ -11,7 +11,13 @@ MAX_BODY = 16 * 1024
 
 
 def list_attachments(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
-    return 200, {"attachments": call.state.attachments(topic_id, query.text(call.args, "kind"))}
+    page = call.state.attachment_page(
+        topic_id,
+        query.text(call.args, "kind"),
+        query.number(call.args, "limit", query.MAX_PAGE, 1, cap=query.MAX_PAGE),
+        query.text(call.args, "before_id"),
+    )
+    return 200, page._asdict()
 
 
 def add_attachment(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import query
 from .dispatch import Call, Endpoint
 
 
 def list_channels(call: Call) -> tuple[int, dict[str, Any]]:
-    return 200, {"channels": call.state.channels()}
+    limit = query.number(call.args, "limit", query.MAX_PAGE, 1, cap=query.MAX_PAGE)
+    return 200, call.state.channel_page(limit, query.text(call.args, "after_id"))._asdict()
 
 
 def create_channel(call: Call) -> tuple[int, dict[str, Any]]:

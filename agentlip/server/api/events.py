@@ -8,6 +8,7 @@ import orjson
 
 from ...errors import InvalidInput
 from ...model import Event
+from .. import checks
 from . import query
 from .dispatch import Call, Endpoint
 
@@ -21,10 +22,14 @@ def list_events(call: Call) -> tuple[int, dict[str, Any]]:
     if tail:
         limit = query.number(call.args, "tail", 0, 1, query.MAX_PAGE)
     head = call.state.store.latest()
-    events = call.state.store.events(
-        after, head, limit, tail, call.args.getlist("channel_id"), call.args.getlist("topic_id")
+    events, has_more = call.state.store.events_with_more(
+        after, head, limit, tail, _ids(call, "channel_id"), _ids(call, "topic_id")
     )
-    return 200, {"replay_until": head, "events": [_row(event) for event in events]}
+    return 200, {"replay_until": head, "events": [_row(event) for event in events], "has_more": has_more}
+
+
+def _ids(call: Call, name: str) -> list[str]:
+    return sorted(checks.ids(call.args.getlist(name), name) or ())
 
 
 def _row(event: Event) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Mapping
 
 from ...errors import InvalidInput
+from ...store.page import PAGE_ROWS
 
-MAX_PAGE = 1000
+MAX_PAGE = PAGE_ROWS
+
 _MAX_NUMBER = (1 << 63) - 1
 
 

@@ -14,6 +14,7 @@ def search(call: Call) -> tuple[int, dict[str, Any]]:
         channel_id=query.text(call.args, "channel_id"),
         topic_id=query.text(call.args, "topic_id"),
         limit=query.number(call.args, "limit", 50, 1, cap=query.MAX_PAGE),
+        before_id=query.text(call.args, "before_id"),
     )
     return 200, page._asdict()
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ...model import timestamp
 from ...store import overview
 from ...store.overview import TopicOverview, TopicsPage
+from ...store.readers import PAGE
+from ...store.store import Store
 from ...version import __version__
+from .. import checks
 from ..api import query
 from ..api.dispatch import Call, Endpoint
 
 _BUCKET_SECONDS = 10
 _BUCKETS = 60
+_KEPT_SECONDS = 1.0
+_figures_lock = threading.Lock()
+_kept_figures: WeakKeyDictionary[Store, tuple[float, tuple[overview.Totals, list[int]]]] = WeakKeyDictionary()
 
 
 def topics(call: Call) -> tuple[int, dict[str, Any]]:
     limit = query.number(call.args, "limit", 50, 1, cap=query.MAX_PAGE)
     offset = query.number(call.args, "offset", 0, 0)
-    channel_id = query.text(call.args, "channel_id")
-    return _page(call.state.store.read_long(overview.topics, channel_id, limit, offset))
+    channel_id = checks.optional_id(query.text(call.args, "channel_id"), "channel_id")
+    return _page(call.state.store.read_long(overview.topics, channel_id, limit, offset, kind=PAGE))
 
 
 def topic(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
-    return _page(call.state.store.read_long(overview.topic, topic_id))
+    return _page(call.state.store.read_long(overview.topic, topic_id, kind=PAGE))
 
 
 def _page(page: TopicsPage) -> tuple[int, dict[str, Any]]:
@@ -45,9 +53,7 @@ def _fields(found: TopicOverview) -> dict[str, Any]:
 def status(call: Call) -> tuple[int, dict[str, Any]]:
     """The hub at this moment. `events_per_bucket` is the latest ten minutes, oldest first."""
     state, now = call.state, time.time()
-    edges = [now - _BUCKET_SECONDS * back for back in range(_BUCKETS, -1, -1)]
-    ids = state.store.read_long(overview.last_before, [timestamp(int(edge * 1000)) for edge in edges])
-    totals = state.store.read_long(overview.totals)
+    totals, ids = _figures(state.store, now)
     return 200, {
         **state.identity(),
         "version": __version__,
@@ -61,6 +67,16 @@ def status(call: Call) -> tuple[int, dict[str, Any]]:
         "bucket_seconds": _BUCKET_SECONDS,
         "events_per_bucket": [last - first for first, last in pairwise(ids)],
     }
+
+
+def _figures(store: Store, now: float) -> tuple[overview.Totals, list[int]]:
+    """The totals, and the last event before each edge of the buckets; read once for all who look at about the time."""
+    with _figures_lock:
+        kept = _kept_figures.get(store)
+        if kept is None or not 0 <= now - kept[0] < _KEPT_SECONDS:
+            edges = [timestamp(int(1000 * (now - _BUCKET_SECONDS * back))) for back in range(_BUCKETS, -1, -1)]
+            kept = _kept_figures[store] = now, store.read_long(overview.figures, edges, kind=PAGE)
+    return kept[1]
 
 
 def _size(path: Path) -> int:

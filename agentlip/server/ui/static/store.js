@@ -53,8 +53,11 @@ export function readAgain() {
 }
 
 export async function loadChannels() {
-  const { channels } = await get("api/v1/channels");
-  for (const channel of channels) store.channels.set(channel.id, channel);
+  let page = {};
+  do {
+    page = await get("api/v1/channels", { after_id: page.channels?.at(-1).id });
+    for (const channel of page.channels) store.channels.set(channel.id, channel);
+  } while (page.has_more);
   changed();
 }
 

@@ -31,7 +31,7 @@ export class Timeline {
     this.loading = true;
     this.error = null;
     try {
-      const { events } = await get("api/v1/events", { tail: 1000, ...this.scope() });
+      const { events, has_more } = await get("api/v1/events", { tail: 1000, ...this.scope() });
       this.events = events
         .map(fromApi)
         .filter((event) => this.wants(event))
@@ -40,7 +40,7 @@ export class Timeline {
       this.oldest = events[0]?.event_id ?? 1;
       if (this.events.length === PAGE) this.oldest = this.events.at(-1).event_id;
       this.seen = events.at(-1)?.event_id ?? 0;
-      this.ended = this.oldest <= 1 || (events.length < 1000 && this.events.length < PAGE);
+      this.ended = this.oldest <= 1 || (!has_more && this.events.length < PAGE);
       const early = this.early;
       this.early = null;
       if (this.again) return this.reload();
@@ -71,7 +71,12 @@ export class Timeline {
     try {
       for (let found = 0; found === 0 && !this.ended;) {
         const after = Math.max(0, this.oldest - 1001);
-        const { events } = await get("api/v1/events", { after, limit: 1000, ...this.scope() });
+        const events = [];
+        for (let last = after, more = true; more && last < this.oldest; last = events.at(-1)?.event_id) {
+          const page = await get("api/v1/events", { after: last, limit: 1000, ...this.scope() });
+          events.push(...page.events);
+          more = page.has_more;
+        }
         const wanted = events
           .filter(({ event_id }) => event_id < this.oldest)
           .map(fromApi)

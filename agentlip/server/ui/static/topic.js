@@ -195,11 +195,13 @@ const isJoined = (before, message) =>
   before.sender === message.sender &&
   Date.parse(message.created_at) - Date.parse(before.created_at) < 300_000;
 
+const SHOWN = 200; // attachments, the newest
+
 function Attachments({ topic }) {
   const [found, setFound] = useState(null);
   useEffect(() => {
     const load = () =>
-      get(`api/v1/topics/${encodeURIComponent(topic.id)}/attachments`).then(
+      get(`api/v1/topics/${encodeURIComponent(topic.id)}/attachments`, { limit: SHOWN }).then(
         ({ attachments }) => {
           setFound((known) => merge(attachments, known ?? []));
         },
@@ -218,7 +220,7 @@ function Attachments({ topic }) {
   return html`<aside class="attachments" aria-label="Attachments">
     <h2>Attachments</h2>
     <ul>
-      ${found.slice(0, 200).map((each) => html`<li key=${each.id}><${Attachment} attachment=${each} /></li>`)}
+      ${found.slice(0, SHOWN).map((each) => html`<li key=${each.id}><${Attachment} attachment=${each} /></li>`)}
     </ul>
   </aside>`;
 }
