@@ -7,6 +7,7 @@ environment, which wins over the default.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from .errors import ConfigError
 from .workspace import MIN_TOKEN_CHARS, database_path
 
 PREFIX = "AGENTLIP_"
+Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
 # What Kubernetes, and Docker's links, put into AGENTLIP_PORT of everybody beside a service named `agentlip`.
 _SERVICE_LINK = re.compile(r"(?:tcp|udp|sctp)://[^\s/]+:\d{1,5}", re.IGNORECASE)
 
@@ -147,6 +149,28 @@ def _unix_socket(value: Any) -> str | None:
     return None if value is None else str(value).strip()
 
 
+def _optional_hosts(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(word.lower().rstrip(".").strip("[]") for word in _words(value))
+    for name in names:
+        if not re.fullmatch(r"\*|(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*", name):
+            raise ValueError("must be host names without scheme and port, such as hub.example or *.hub.example")
+    return names
+
+
+def _optional_proxies(value: Any) -> int | Networks | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 10):
+        return value
+    words = _words(value)
+    if len(words) == 1 and re.fullmatch(r"[1-9]|10", words[0]):
+        return int(words[0])
+    try:
+        return tuple(ipaddress.ip_network(word, strict=False) for word in words) or None
+    except ValueError:
+        raise ValueError("must be a count from 1 to 10, or addresses and networks such as 10.0.0.0/8") from None
+
+
 def _path(value: Any) -> Path:
     try:
         return Path(_text(value)).expanduser().absolute()
@@ -232,6 +256,21 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("RATE_LIMIT_GLOBAL", 1000, _whole(1, 10_000_000), "Calls per second of all clients, per worker."),
     Setting("ALLOWED_ORIGINS", "", _origins, "Browser origins, besides the hub's own, that may open a WebSocket."),
     Setting(
+        "ALLOWED_HOSTS",
+        None,
+        _optional_hosts,
+        "Host names, besides loopback ones and `AGENTLIP_HOST`, that the hub answers to; `*.example.org` is all below "
+        "it, `*` is all. Unset in an application of your own: all.",
+    ),
+    Setting(
+        "TRUSTED_PROXIES",
+        None,
+        _optional_proxies,
+        "The reverse proxies before the hub, as a count or as addresses and networks: their `X-Forwarded-For` tells "
+        "the client's address. Unset: nobody's does.",
+        of_server=True,
+    ),
+    Setting(
         "URL_ALLOW",
         "",
         _patterns,
@@ -311,6 +350,8 @@ class Settings:
     rate_limit_burst: int | None
     rate_limit_global: int
     allowed_origins: tuple[str, ...]
+    allowed_hosts: tuple[str, ...] | None
+    trusted_proxies: int | Networks | None
     url_allow: tuple[re.Pattern[str], ...]
     url_block: tuple[re.Pattern[str], ...]
     idle_shutdown: float | None

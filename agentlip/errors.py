@@ -137,6 +137,12 @@ class OriginNotAllowed(AgentlipError):
     message = "This origin may not connect"
 
 
+class HostNotAllowed(AgentlipError):
+    code = "HOST_NOT_ALLOWED"
+    status = 403
+    message = "The hub does not answer to this host name; see AGENTLIP_ALLOWED_HOSTS"
+
+
 class Forbidden(AgentlipError):
     """The application that the hub lives in does not let this user do it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,10 @@ TABLE: dict[str, tuple[Any, str, Any, Any, Any]] = {
         (), "https://A.example/, http://b:8443", ("https://a.example", "http://b:8443"),
         ["https://c"], ("https://c",),
     ),
+    "ALLOWED_HOSTS": (
+        None, "Hub.example, *.b.example [::1]", ("hub.example", "*.b.example", "::1"), ["*"], ("*",),
+    ),
+    "TRUSTED_PROXIES": (None, "2", 2, "10.0.0.0/8 ::1", (ip_network("10.0.0.0/8"), ip_network("::1"))),
     "URL_ALLOW": ((), r"^https: example\.com", (re.compile("^https:"), re.compile(r"example\.com")), ["a b"],
                   (re.compile("a b"),)),
     "URL_BLOCK": ((), "x{1,3}\n\tbad", (re.compile("x{1,3}"), re.compile("bad")), ("x{1,2}",), (re.compile("x{1,2}"),)),
@@ -89,6 +94,14 @@ NONSENSE = [
     ("RATE_LIMITS", "2"),
     ("RATE_LIMIT_PER_CLIENT", "0"),
     ("RATE_LIMIT_BURST", "0"),
+    ("ALLOWED_HOSTS", "http://hub.example"),
+    ("ALLOWED_HOSTS", "hub.example:8443"),
+    ("ALLOWED_HOSTS", "a.*.example"),
+    ("TRUSTED_PROXIES", "0"),
+    ("TRUSTED_PROXIES", "11"),
+    ("TRUSTED_PROXIES", "proxy.example"),
+    ("TRUSTED_PROXIES", "10.0.0.0/33"),
+    ("TRUSTED_PROXIES", True),
     ("RATE_LIMIT_GLOBAL", "1e3"),
     ("ALLOWED_ORIGINS", "example.com"),
     ("ALLOWED_ORIGINS", "https://a/path"),
@@ -184,7 +197,7 @@ def test_what_kubernetes_says_of_a_service_is_no_setting(link: str) -> None:
 
 OF_THE_SERVER = {
     "HOST": "0.0.0.0", "PORT": "nonsense", "BIND": "nonsense", "ALLOW_NETWORK": "nonsense", "WORKERS": "nonsense",
-    "IDLE_SHUTDOWN": "nonsense", "LOG_LEVEL": "nonsense",
+    "IDLE_SHUTDOWN": "nonsense", "LOG_LEVEL": "nonsense", "TRUSTED_PROXIES": "nonsense",
 }  # fmt: skip
 
 

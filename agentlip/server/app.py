@@ -20,12 +20,16 @@ from flask import (
     request_tearing_down,
 )
 from flask.globals import request_ctx
+from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from ..errors import AgentlipError, InternalError, InvalidInput, MethodNotAllowed, NotFound
+from ..errors import AgentlipError, HostNotAllowed, InternalError, InvalidInput, MethodNotAllowed, NotFound
 from . import descriptors, logs
 from .api.dispatch import METHODS, Answer, Call, answer_error
 from .extension import Agentlip
+from .hosts import AllowedHosts
+from .proxies import TrustedProxies
+from .state import HubState
 
 logger = logging.getLogger("agentlip.app")
 
@@ -48,12 +52,24 @@ class HubApp(Flask):
     """
 
     answers: Mapping[str, Answer] = MappingProxyType({})
+    hosts = AllowedHosts(("*",))
 
     def wsgi_app(self, environ: Any, start_response: Any) -> Any:
         answer = self.answers.get(environ["PATH_INFO"])
         if answer is None or not _is_usual(environ) or self._is_hooked():
             return super().wsgi_app(environ, start_response)
-        return answer(self.extensions["agentlip"], Request(environ))(environ, start_response)
+        state, our_request = self.extensions["agentlip"], Request(environ)
+        try:
+            self.hosts.check(environ.get("HTTP_HOST"))
+        except HostNotAllowed as error:
+            return answer_error(Call(state, our_request), error)(environ, start_response)
+        return answer(state, our_request)(environ, start_response)
+
+    def dispatch_request(self) -> ResponseReturnValue:
+        """On Flask's way, after all hooks. That there is no such route may be told to any page."""
+        if request.routing_exception is None:
+            self.hosts.check(request.environ.get("HTTP_HOST"))
+        return super().dispatch_request()
 
     def _is_hooked(self) -> bool:
         return bool(
@@ -87,8 +103,11 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     app = HubApp("agentlip", static_folder=None)
     app.config.update(config or {})
     _Standalone(app)
-    state = app.extensions["agentlip"]
+    state: HubState = app.extensions["agentlip"]
     app.answers = state.answers
+    app.hosts = AllowedHosts(state.settings.allowed_hosts or (), state.settings.host)
+    if state.settings.trusted_proxies is not None:
+        app.wsgi_app = TrustedProxies(app.wsgi_app, state.settings.trusted_proxies)  # type: ignore[method-assign]
     logs.log_to_stderr(state.settings.log_level)
     descriptors.allow_all()
     state.start()
@@ -101,7 +120,9 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
 
 def _public(error: Exception) -> AgentlipError:
-    """The hub's own error for one that Flask raised before a route was found, or outside of one."""
+    """The hub's own error for one that was raised before a route was found, or outside of one."""
+    if isinstance(error, HostNotAllowed):
+        return error
     if isinstance(error, HTTPException):
         if error.code == 404:
             return NotFound()

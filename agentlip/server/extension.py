@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from weakref import WeakSet
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Response, request
 
 from ..config import Settings
+from ..errors import HostNotAllowed
 from . import api, logs, ui, ws
+from .api.dispatch import Call, answer_error
 from .auth import Authorize
+from .hosts import AllowedHosts
 from .state import HubState
 
 
@@ -45,6 +48,8 @@ class Agentlip:
             ui.register(blueprint)
         if self._embedded:
             _exempt_from_csrf(app, blueprint)
+            if settings.allowed_hosts is not None:
+                _refuse_other_hosts(blueprint, state, AllowedHosts(settings.allowed_hosts))
         app.register_blueprint(blueprint, url_prefix=url_prefix or self._url_prefix)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -57,6 +62,16 @@ class Agentlip:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _refuse_other_hosts(blueprint: Blueprint, state: HubState, hosts: AllowedHosts) -> None:
+    @blueprint.before_request
+    def check_host() -> Response | None:
+        try:
+            hosts.check(request.environ.get("HTTP_HOST"))
+        except HostNotAllowed as error:
+            return answer_error(Call(state, request), error)
+        return None
 
 
 def _exempt_from_csrf(app: Flask, blueprint: Blueprint) -> None:

@@ -20,6 +20,10 @@ preload_app = False  # locks made before the worker is patched would stay native
 control_socket_disable = True
 # As long as gunicorn knows how to read: 240 ids in a query.
 limit_request_line = 8190
+# What a peer says of itself changes nothing here; AGENTLIP_TRUSTED_PROXIES says whose word counts for what.
+forwarded_allow_ips = ""
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
 graceful_timeout = 6  # seconds; sockets are told at once, this is for writes that wait for the database
 # On a terminal a few lines of our own tell what matters.
 loglevel = "warning" if sys.stderr.isatty() and settings.log_level == "info" else settings.log_level

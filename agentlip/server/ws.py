@@ -38,7 +38,7 @@ from ..errors import (
 )
 from ..hub.session import Session
 from . import auth, connections, logs
-from .api.dispatch import METHODS, Answer, Call, answer_error, bare_answer
+from .api.dispatch import METHODS, RULE, Answer, Call, answer_error, bare_answer
 from .state import HubState
 from .stream import stream_of
 from .transport import SocketTransport, find_socket, switch_protocols
@@ -68,8 +68,8 @@ class HubSock(Sock):  # type: ignore[misc]
             def websocket_route() -> Response:
                 return answer(current_app.extensions["agentlip"], request_ctx.request)
 
-            options: dict[str, Any] = {"methods": ["GET", "HEAD", "OPTIONS"], "provide_automatic_options": False}
-            bp.add_url_rule(path, "ws", websocket_route, websocket=True, **options, **kwargs)
+            methods = ["GET", "HEAD", "OPTIONS"]
+            bp.add_url_rule(path, "ws", websocket_route, websocket=True, methods=methods, **RULE, **kwargs)
             return answer
 
         return decorator
@@ -85,7 +85,7 @@ def register(bp: Blueprint) -> dict[str, Answer]:
     def plain() -> Response:
         return answer(current_app.extensions["agentlip"], request_ctx.request)
 
-    bp.add_url_rule("/ws", "ws_plain", plain, methods=METHODS)
+    bp.add_url_rule("/ws", "ws_plain", plain, methods=METHODS, merge_slashes=False)
     return {"/ws": answer}
 
 

@@ -45,6 +45,8 @@ from .. import auth, connections, limits, logs
 from ..state import PROTOCOL_VERSION, HubState
 from ..transport import find_socket
 
+# Of every rule: we answer OPTIONS and doubled slashes; Flask's redirect would name whatever host the request names.
+RULE: dict[str, Any] = {"provide_automatic_options": False, "merge_slashes": False}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 # 65,536 bytes of content grow at most sixfold when escaped; the rest is room for the other fields.
 BODY_BYTES = 512 * 1024
@@ -128,10 +130,10 @@ def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> d
     answers = {path: _answerer(methods) for path, methods in urls.items()}
     for path, answer in answers.items():
         name = re.sub(r"\W+", "_", path).strip("_")
-        bp.add_url_rule(path, name, _view(answer), methods=METHODS, provide_automatic_options=False)
+        bp.add_url_rule(path, name, _view(answer), methods=METHODS, **RULE)
     unknown = _view(_answerer({}))
     for path in ("/api/v1/", "/api/v1/<path:rest>"):
-        bp.add_url_rule(path, "unknown", unknown, methods=METHODS, provide_automatic_options=False)
+        bp.add_url_rule(path, "unknown", unknown, methods=METHODS, **RULE)
     return {path: answer for path, answer in answers.items() if "<" not in path}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, make_response, redirect, render_template, send_from_directory
 
 from ...version import __version__
+from ..api.dispatch import RULE
 
 _POLICY = "; ".join(
     (
@@ -38,19 +39,19 @@ def register(bp: Blueprint) -> None:
     """Add the pages to the hub's blueprint."""
     assets = Blueprint("ui", __name__, template_folder="templates")
 
-    @assets.get("/ui", provide_automatic_options=False)
+    @assets.get("/ui", **RULE)
     def without_slash() -> Response:
         return _with_headers(redirect("ui/", 308))  # type: ignore[arg-type]
 
-    @assets.get("/ui/", provide_automatic_options=False)
+    @assets.get("/ui/", **RULE)
     def index() -> Response:
         return _with_headers(make_response(render_template("agentlip/index.html", version=__version__)))
 
-    @assets.get("/ui/login", provide_automatic_options=False)
+    @assets.get("/ui/login", **RULE)
     def login() -> Response:
         return _with_headers(make_response(render_template("agentlip/login.html", version=__version__)))
 
-    @assets.get("/ui/static/<path:name>", provide_automatic_options=False)
+    @assets.get("/ui/static/<path:name>", **RULE)
     def static(name: str) -> Response:
         return _with_headers(send_from_directory(f"{assets.root_path}/{_FOLDER}", name))
 
