@@ -145,8 +145,8 @@ def processes_with(path: Path) -> set[int]:
 
 
 def _has_open(descriptors: Path, name: str, wanted: os.stat_result) -> bool:
-    with suppress(OSError):  # a process of somebody else, or one that has just ended
-        for descriptor in os.scandir(descriptors):
+    with suppress(OSError), os.scandir(descriptors) as each:  # a process of somebody else, or one that has just ended
+        for descriptor in each:
             # The name first: to look at the file itself may hang on a network drive.
             if os.readlink(descriptor).endswith(name) and os.path.samestat(os.stat(descriptor), wanted):
                 return True
