@@ -73,6 +73,31 @@ def check_writable(folder: Path) -> None:
         raise ConfigError(f"can not write to {folder}: {error.strerror}") from None
 
 
+def lost(database: Path) -> str | None:
+    """What to say of a workspace that has been used, and whose database is gone: a new one would hide the loss."""
+    remains = [path for path in (database.with_name(TOKEN_FILE), Path(f"{database}-wal")) if _size(path)]
+    if not remains or _size(database):
+        return None
+    return (
+        f"the database {database} is gone or empty, but {remains[0].name} beside it is not: look for a disk that "
+        "is not mounted, or `agentlip restore` a backup; `agentlip up --new` starts with an empty database"
+    )
+
+
+def check_not_lost(database: Path) -> None:
+    """Raise ConfigError when the database is lost."""
+    words = lost(database)
+    if words is not None:
+        raise ConfigError(words)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 def load_or_make_token(folder: Path) -> str:
     """Return the token kept in the folder; the first caller makes it (256 random bits, mode 0600)."""
     path = folder / TOKEN_FILE

@@ -13,7 +13,7 @@ from ..client import HubClient
 from ..client.address import read_token
 from ..config import Settings
 from ..errors import ConfigError
-from ..workspace import DATABASE, FOLDER, find_root
+from ..workspace import DATABASE, FOLDER, find_root, lost
 
 if TYPE_CHECKING:
     from .offline import Offline
@@ -41,13 +41,15 @@ class Context:
         if self.workspace is not None:
             root = Path(self.workspace).expanduser().absolute()
             if not (root / FOLDER / DATABASE).is_file():
-                raise ConfigError(f"{root} is no workspace; make one with `agentlip --workspace {root} init`")
+                remedy = lost(root / FOLDER / DATABASE) or f"make one with `agentlip --workspace {root} init`"
+                raise ConfigError(f"{root} is no workspace; {remedy}")
             return root / FOLDER / DATABASE
         if configured:
             return Settings.load({"AGENTLIP_DB": configured}).db
         found = find_root(Path.cwd())
         if found is None:
-            raise ConfigError("no workspace here or above; make one with `agentlip init`")
+            remedy = lost(Path.cwd() / FOLDER / DATABASE) or "make one with `agentlip init`"
+            raise ConfigError(f"no workspace here or above; {remedy}")
         return found / FOLDER / DATABASE
 
     def client(self) -> HubClient:

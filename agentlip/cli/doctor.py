@@ -18,7 +18,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "repaired": "cya
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="First put right what is safe. No row of the database is touched.")
+@click.option("--repair", is_flag=True, help="First put right what is safe, see docs/cli.md.")
 @click.pass_obj
 @click.pass_context
 def doctor(click_context: click.Context, context: Context, repair: bool) -> None:

@@ -54,6 +54,7 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
     help="Stop after that long (90, 90s, 15m, 2h) without a call and a WebSocket. [default: AGENTLIP_IDLE_SHUTDOWN]",
 )
 @click.option("--detach", is_flag=True, help="Run in the background, with the output in .agentlip/hub.log.")
+@click.option("--new", is_flag=True, help="Make an empty database where there was one that is gone.")
 @click.pass_obj
 def up(
     context: Context,
@@ -62,6 +63,7 @@ def up(
     workers: int | None,
     idle_shutdown: float | None,
     detach: bool,
+    new: bool,
 ) -> None:
     """Run the workspace's hub.
 
@@ -74,7 +76,7 @@ def up(
     settings = Settings.load(environ)
     folder = settings.db.parent
     _refuse_second(folder)
-    if make_workspace(settings):
+    if make_workspace(settings, new):
         click.echo(f"Made a workspace: {folder}", err=context.as_json)
     if not writer_lock.wait_for_orphans(folder):  # they have the port, too
         raise LockHeld(f"another hub serves {folder.parent}, or workers that it left behind do")

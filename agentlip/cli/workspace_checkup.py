@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import ConfigError, LockHeld
 from ..store import checkup
 from ..store.checkup import Finding
-from ..workspace import FOLDER, SERVER_FILE, TOKEN_FILE, load_or_make_token
+from ..workspace import FOLDER, SERVER_FILE, TOKEN_FILE, load_or_make_token, lost
 from ..writer_lock import WriterLock, holder
 from .running import Running
 
@@ -30,6 +30,9 @@ _REPAIR = "run `agentlip doctor --repair`"
 def examine(database: Path) -> Iterator[Finding]:
     """Check the files; asks the hub named in server.json who it is, so it may block for some seconds."""
     folder = database.parent
+    words = lost(database)
+    if words is not None:
+        yield Finding("error", words)
     yield from _permissions(database)
     yield _token(folder)
     yield _lock(folder)

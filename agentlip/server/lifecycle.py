@@ -28,6 +28,7 @@ from ..model import timestamp
 from ..store.database import Database
 from ..store.schema import SCHEMA_VERSION
 from ..workspace import (
+    check_not_lost,
     load_or_make_token,
     make_login_code,
     prepare_folder,
@@ -107,11 +108,12 @@ def on_starting(server: Any) -> None:
                 listening.check_network(settings, place[0])
         prepare_folder(settings.db.parent)
         lock.acquire()
+        check_not_lost(settings.db)
         _take_a_port(server, settings)
-        _take_token(server, settings)
         database = Database(settings.db, settings.synchronous)
         server.agentlip_db_id = database.prepare()
         database.hand_down(server.agentlip_db_id)
+        _take_token(server, settings)  # last: a token tells that there was a database
     except LockHeld as error:
         print(f"agentlip: {error}", file=sys.stderr)
         sys.exit(EXIT_LOCK_HELD)

@@ -7,6 +7,7 @@ page, so they take seconds for each GB; made for a process of its own, such as a
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Literal, NamedTuple
 
 from ..errors import StorageError
 from ..model import KNOWN_EVENTS
-from . import parts, schema
-from .backup import open_read_only
+from . import full_text, parts, row_repair, schema
+from .backup import back_up, open_read_only
 
 _RESTORE = "restore a backup (docs/operations.md)"
 _REPAIR = "stop the hub and run `agentlip doctor --repair`"
@@ -195,6 +196,30 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding("ok", "all times are UTC in milliseconds")
 
 
+def _readable(connection: sqlite3.Connection) -> Iterator[Finding]:
+    found = row_repair.find(connection)
+    for rows in found:
+        what = f"{rows.number} {rows.table} hold {rows.what}, the first is {rows.first}"
+        if rows.table == "events":
+            yield Finding("warning", f"{what} (readers get replacement characters)", "events never change")
+        else:
+            remedy = _REPAIR if rows.can_be_mended else "an id can not be repaired: find out which program wrote it"
+            yield Finding("error", f"{what} (readers get replacement characters, or null)", remedy)
+    if not found:
+        yield Finding("ok", "all text is UTF-8, and all values are JSON")
+
+
+def _full_text(connection: sqlite3.Connection) -> Iterator[Finding]:
+    if not full_text.can_be_rebuilt(connection):
+        return
+    missing = full_text.missing(connection)
+    if missing:
+        remedy = f"the next start of the hub fills it, or {_REPAIR}"
+        yield Finding("error", f"the full-text index lacks {missing} messages", remedy)
+    else:
+        yield Finding("ok", "the full-text index has all messages")
+
+
 _ANY_VERSION: dict[str, Check] = {"the file": _integrity}
 _CHECKS: dict[str, Check] = _ANY_VERSION | {
     "the indexes and triggers": _indexes_and_triggers,
@@ -202,13 +227,16 @@ _CHECKS: dict[str, Check] = _ANY_VERSION | {
     "the ids of the event log": _log_ids,
     "the events": _log_rows,
     "the other rows": _rows,
+    "the text": _readable,
+    "the full-text index": _full_text,
 }
 
 
 def repair(path: Path) -> Iterator[Finding]:
-    """Make missing indexes and triggers again, and move the WAL into the database; no row is touched.
+    """Make missing indexes and triggers again, mend what readers can not have as it is, and empty the WAL.
 
-    The caller holds the writer lock, so no hub serves. A damaged file, or one of another version, is left alone.
+    Rows are changed only where readers get something else than what is stored, and after a copy was made. The caller
+    holds the writer lock, so no hub serves. A damaged file, or one of another version, is left alone.
     """
     try:
         with closing(open_read_only(path)) as connection:
@@ -216,9 +244,14 @@ def repair(path: Path) -> Iterator[Finding]:
                 yield Finding("skipped", "the database is damaged or not of this version; it was left alone")
                 return
             missing = parts.missing(connection)
-        with closing(sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
+            unreadable = [rows for rows in row_repair.find(connection) if rows.can_be_mended]
+        uri = f"{path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)) as connection:
             for part in missing:
                 yield from _make(connection, part)
+            yield from _fill_index(connection)
+            if unreadable:
+                yield from _mend(connection, path)
             yield from _empty_wal(connection, path)
     except sqlite3.Error as error:
         yield Finding("skipped", f"could not repair {path}: {error}")
@@ -226,6 +259,24 @@ def repair(path: Path) -> Iterator[Finding]:
 
 def _is_intact(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)])
+
+
+def _fill_index(connection: sqlite3.Connection) -> Iterator[Finding]:
+    missing = full_text.missing(connection) if full_text.can_be_rebuilt(connection) else 0
+    if missing:
+        full_text.rebuild(connection)
+        yield Finding("repaired", f"filled the full-text index, which lacked {missing} messages")
+
+
+def _mend(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
+    copy = path.with_name(f"{path.name}.unrepaired-{time.time_ns() // 1_000_000}")
+    try:
+        back_up(path, copy)
+        changed = row_repair.mend(connection)
+    except (StorageError, sqlite3.Error) as error:
+        yield Finding("skipped", f"could not mend the rows that are not UTF-8 or JSON: {error}")
+        return
+    yield Finding("repaired", f"mended {changed} values that were not UTF-8 or JSON; as they were, they are in {copy}")
 
 
 def _make(connection: sqlite3.Connection, part: parts.Part) -> Iterator[Finding]:

@@ -21,6 +21,23 @@ def replaced(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
+def is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether it is JSON that can be read and written again as it is."""
+    try:
+        value = orjson.loads(raw)
+    except ValueError:
+        return False
+    return _can_be_written(raw, value)
+
+
 def is_undecodable(error: sqlite3.Error) -> bool:
     """Whether a statement failed because a text it read is not UTF-8."""
     return isinstance(error, sqlite3.OperationalError) and "decode" in str(error)
