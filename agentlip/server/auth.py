@@ -44,7 +44,7 @@ def check_session(state: HubState, environ: Mapping[str, Any]) -> None:
     """Raise unless the request bears the cookie of a person who has signed in."""
     if not state.token:
         raise NoAuthConfigured()
-    if sessions.session_of(state.token, environ) is None:
+    if sessions.session_of(state.settings.db.parent, state.token, environ) is None:
         raise MissingAuth()
 
 
@@ -52,7 +52,7 @@ def _session(state: HubState, environ: Mapping[str, Any], action: str) -> str | 
     """The session of a person who asks on a page of ours. Raises OriginNotAllowed for a page of another site."""
     if "HTTP_AUTHORIZATION" in environ:
         return None
-    session = sessions.session_of(state.token, environ)
+    session = sessions.session_of(state.settings.db.parent, state.token, environ)
     if session is not None and action != "read":  # browsers name the origin of each such call
         check_origin(state.settings, environ.get("HTTP_ORIGIN", "null"), environ.get("HTTP_HOST", ""))
     return session

@@ -1,7 +1,8 @@
 """Sessions of browsers: a signed cookie that a person gets for the token, or for a login code.
 
-The key is derived from the token. A new token ends all sessions, every worker knows every session, and nothing is
-stored. The cookie holds no token, and its name differs from hub to hub: browsers keep no cookies apart by port.
+The key is derived from the token. A new token ends all sessions, every worker knows every session, and none is stored,
+only those that were ended. The cookie holds no token, and its name differs from hub to hub: browsers keep no cookies
+apart by port.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from itsdangerous import BadData, URLSafeTimedSerializer
 from werkzeug.http import dump_cookie, parse_cookie
+
+from . import signed_out
 
 SESSION_SECONDS = 7 * 24 * 3600
 _BASE = re.compile(r"/(?:(?!\.\.?/)[A-Za-z0-9._~-]+/)*")
@@ -31,30 +36,43 @@ def _serializer(token: str) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(_key(token), salt="agentlip.session", signer_kwargs={"digest_method": hashlib.sha256})
 
 
-def session_of(token: str, environ: Mapping[str, Any]) -> str | None:
-    """The session of the hub with this token that the request bears, as its cookie has it; None also when too old."""
+def session_of(folder: Path, token: str, environ: Mapping[str, Any]) -> str | None:
+    """The session of the hub with this token that the request bears, as its cookie has it; None also when too old.
+
+    `folder` is where the hub keeps which ones were ended.
+    """
     cookies = environ.get("HTTP_COOKIE", "")
     if not token or "agentlip_" not in cookies:
         return None
     value = parse_cookie(cookies).get(cookie_name(token))
     try:
-        if value is not None and _serializer(token).loads(value, max_age=SESSION_SECONDS) == "person":
-            return value
+        if value is None:
+            return None
+        content, began = _serializer(token).loads(value, max_age=SESSION_SECONDS, return_timestamp=True)
     except BadData:
-        pass
-    return None
+        return None
+    is_person = content == "person" or (isinstance(content, list) and content[:1] == ["person"])
+    return None if not is_person or signed_out.has_ended(folder, value, began.timestamp()) else value
 
 
 def set_cookie(token: str, base: str, *, secure: bool) -> str:
     """The header that starts a session, for URLs below `base`: the path that the browser sees the hub at."""
+    value = _serializer(token).dumps(["person", secrets.token_hex(8)])  # no two are the same, so each ends by itself
     return dump_cookie(
-        cookie_name(token), str(_serializer(token).dumps("person")), max_age=SESSION_SECONDS, path=_path(base),
+        cookie_name(token), str(value), max_age=SESSION_SECONDS, path=_path(base),
         secure=secure, httponly=True, samesite="Strict",
     )  # fmt: skip
 
 
+def end(folder: Path, token: str, environ: Mapping[str, Any]) -> None:
+    """End the session that the request bears, if it does, for whoever has its cookie. Raises ServiceUnavailable."""
+    session = session_of(folder, token, environ)
+    if session is not None:
+        signed_out.end(folder, session, SESSION_SECONDS)
+
+
 def clear_cookie(token: str, base: str) -> str:
-    """The header that ends a session in this browser."""
+    """The header that makes the browser forget its session."""
     return dump_cookie(cookie_name(token), "", max_age=0, path=_path(base), httponly=True, samesite="Strict")
 
 

@@ -19,7 +19,7 @@ from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from agentlip.server import sessions
+from agentlip.server import sessions, signed_out
 from agentlip.workspace import LOGIN_CODES, make_login_code
 
 from ..running_hub import TOKEN, Hub, eventually
@@ -148,6 +148,73 @@ def test_signing_out_clears_the_cookie(hub: Hub) -> None:
     assert answer.headers["Set-Cookie"].startswith(f"{cookie.partition('=')[0]}=; ")
     assert "Max-Age=0" in answer.headers["Set-Cookie"]
     assert call(hub, "DELETE", "/ui/session", cookie, {}, "https://evil.example").status_code == 403
+
+
+def test_signing_out_ends_the_session_for_whoever_has_the_cookie(hub: Hub) -> None:
+    cookie, other = cookie_of(sign_in(hub)), cookie_of(sign_in(hub))
+    assert cookie != other
+    assert call(hub, "DELETE", "/ui/session", cookie, {"base": "/"}).status_code == 200
+    assert not is_signed_in(hub, cookie)
+    assert call(hub, "GET", "/api/v1/channels", cookie).status_code == 401
+    assert call(hub, "POST", "/api/v1/channels", cookie, {"name": "after"}).status_code == 401
+    with pytest.raises(InvalidStatus):
+        listen(hub, cookie, hub.url)
+    assert call(hub, "DELETE", "/ui/session", cookie, {"base": "/"}).status_code == 200, "and once more"
+    assert is_signed_in(hub, other)
+
+
+def test_a_session_that_was_ended_stays_so_in_every_worker_and_after_a_restart(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(WORKERS=3)
+    cookie, other = cookie_of(sign_in(hub)), cookie_of(sign_in(hub))
+    call(hub, "DELETE", "/ui/session", cookie, {"base": "/"})
+    for _ in range(2):
+        pids: set[int] = set()
+
+        def ask(pids: set[int] = pids) -> bool:
+            pids.add(requests.get(f"{hub.url}/health", timeout=20).json()["pid"])
+            assert not is_signed_in(hub, cookie)
+            assert is_signed_in(hub, other)
+            return len(pids) == 3
+
+        eventually(ask, 30, "an answer of each worker")
+        hub.stop()
+        hub.start()
+
+
+def test_what_is_kept_of_ended_sessions_is_bounded(hub: Hub) -> None:
+    place = hub.folder / signed_out.FOLDER
+    call(hub, "DELETE", "/ui/session", cookie_of(sign_in(hub)), {"base": "/"})
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    kept = {path.name for path in place.iterdir()}
+    for bad in (forged("another-token-0123456789abcdef0123456789"), "agentlip_x=y", forged(TOKEN, content="admin")):
+        call(hub, "DELETE", "/ui/session", bad, {"base": "/"})
+    assert {path.name for path in place.iterdir()} == kept, "only for what was a session"
+    for path in place.iterdir():
+        path.unlink()
+    for number in range(signed_out.MOST):
+        (place / f"old{number}").touch()
+    old = place / "old0"
+    past = old.stat().st_mtime - sessions.SESSION_SECONDS - 1
+    os.utime(old, (past, past))
+    first = cookie_of(sign_in(hub))
+    call(hub, "DELETE", "/ui/session", first, {"base": "/"})
+    assert not old.exists()
+    assert len(list(place.iterdir())) == signed_out.MOST
+    before = cookie_of(sign_in(hub))
+    call(hub, "DELETE", "/ui/session", cookie_of(sign_in(hub)), {"base": "/"})
+    assert len(list(place.iterdir())) == 2
+    assert not is_signed_in(hub, first)
+    assert not is_signed_in(hub, before), "too many to know them one by one: all have to sign in again"
+    eventually(lambda: is_signed_in(hub, cookie_of(sign_in(hub))), 5, "a new session")
+
+
+def test_a_session_that_can_not_be_ended_is_not_said_to_be(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub()
+    cookie = cookie_of(sign_in(hub))
+    (hub.folder / signed_out.FOLDER).write_text("in the way")
+    answer = call(hub, "DELETE", "/ui/session", cookie, {"base": "/"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+    assert "Max-Age=0" in answer.headers["Set-Cookie"], "this browser forgets it all the same"
 
 
 def test_a_login_code_works_once(hub: Hub) -> None:

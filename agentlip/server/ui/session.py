@@ -51,7 +51,9 @@ def sign_in(call: Call) -> tuple[int, dict[str, Any]]:
 
 def sign_out(call: Call) -> tuple[int, dict[str, Any]]:
     _check_same_origin(call)
-    call.headers["Set-Cookie"] = sessions.clear_cookie(call.state.token, _text(call, "base"))
+    state = call.state
+    call.headers["Set-Cookie"] = sessions.clear_cookie(state.token, _text(call, "base"))
+    sessions.end(state.settings.db.parent, state.token, call.environ)
     return 200, {"signed_in": False}
 
 
