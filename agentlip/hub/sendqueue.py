@@ -99,7 +99,9 @@ class SendQueue:
                 self._items.popleft()
                 self._offset = 0
                 self._events -= events
-            return self._all_sent()
+            if self.error is not None:
+                return Verdict.CLOSED
+            return Verdict.FINISHED if self._closed else Verdict.SENT
 
     def finish_flush(self) -> bool:
         """End the flusher's turn; False when something came in meanwhile and it must go on."""
@@ -153,7 +155,7 @@ class SendQueue:
         try:
             sent = self._write(blob, _FLAGS)
             if sent == len(blob):
-                return self._all_sent()
+                return Verdict.FINISHED if self._closed else Verdict.SENT
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -173,11 +175,6 @@ class SendQueue:
             self._items.append((blob, events))
         self._events += events
         self._bytes += len(blob)
-
-    def _all_sent(self) -> Verdict:
-        if self.error is not None:
-            return Verdict.CLOSED
-        return Verdict.FINISHED if self._closed else Verdict.SENT
 
     def _half_sent(self) -> bytes:
         if not self._items or not self._offset:

@@ -31,8 +31,9 @@ class TcpStream:
     `send(data, flags)` returns how many bytes were taken; BlockingIOError: none now, other OSError: broken.
     """
 
+    __slots__ = ("_native", "recv", "send")
+
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
         self._native = concurrency.native_socket(sock)
         self.send: Callable[[bytes | memoryview, int], int] = self._native.send
         self.recv: Callable[[int], bytes] = sock.recv
@@ -68,6 +69,8 @@ class TcpStream:
 
 class TlsStream(TcpStream):
     """TLS by the server. Until `release` the socket does not block; the lock keeps reader and writers apart."""
+
+    __slots__ = ("_lock", "_reading_first", "_timeout", "_tls", "_unsent")
 
     def __init__(self, sock: Any) -> None:
         super().__init__(sock)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Any
 
 from flask import Blueprint, Flask, Response, abort, appcontext_tearing_down, g, jsonify, request, request_tearing_down
@@ -83,6 +84,8 @@ def between(wsgi: Any) -> Any:
         how = environ.get("HTTP_X_BETWEEN")
         if how == "generator":
             return watched(wsgi(environ, start))
+        if how == "late":
+            return late(wsgi(environ, start))
         if how == "closing":
             return ClosingIterator(wsgi(environ, start), [lambda: print("closed by the server", flush=True)])
         if how == "joining":
@@ -105,6 +108,11 @@ def watched(body: Any) -> Any:
     except BaseException as error:
         print("the middleware saw", repr(error), flush=True)
         raise
+
+
+def late(body: Any) -> Any:
+    time.sleep(0.7)
+    yield from body
 
 
 def fail(where: str) -> None:

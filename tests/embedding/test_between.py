@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -64,6 +65,25 @@ def test_a_socket_ends_like_any_other_response_and_without_http_in_its_stream(ho
     assert "StopIteration" not in host.log()
     if between == "closing":
         eventually(lambda: "closed by the server" in host.log(), 10, "the server's call of `close`")
+
+
+def test_those_who_come_in_at_once_are_let_in_up_to_the_limit_and_the_rest_is_told(host: Host) -> None:
+    eventually(lambda: host.call("GET", "/count").json() == 0, 10, "the end of other sockets")
+    with contextlib.ExitStack() as stack:
+        socks = []
+        for _ in range(SLOTS + 3):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", host.port), 10))
+            sock.sendall(upgrade_request(path="/hub/ws", headers="X-Between: late\r\n"))
+            socks.append(sock)
+        answers = []
+        for sock in socks:
+            answer = http.client.HTTPResponse(sock)
+            answer.begin()
+            answers.append(answer.status)
+            if answer.status == 503:
+                assert answer.headers["Retry-After"] == "1"
+                assert json.loads(answer.read())["details"]["reason"] == "connection limit"
+        assert sorted(answers) == [101] * SLOTS + [503] * 3
 
 
 def test_nothing_of_this_is_an_error_to_the_server(host: Host) -> None:
