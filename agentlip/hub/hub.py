@@ -42,6 +42,7 @@ class Hub:
         self._present: set[Session] = set()  # until the reader has ended
         self._bells: set[Bell] = set()  # of all followers that are not closed
         self._reserved = 0
+        self._slots = settings.max_connections
         self._lock = concurrency.native_lock()  # of the count of slots
         self.ending = concurrency.native_lock()  # of the sessions' `closed_with`
         self._stopped = False
@@ -126,15 +127,20 @@ class Hub:
         self._bells.discard(bell)
         self.registry.leave(bell)
 
+    def limit_connections(self, slots: int) -> bool:
+        """Have at most so many connection slots; True when there were more until now."""
+        more, self._slots = self._slots > slots, min(self._slots, slots)
+        return more
+
     @property
     def has_room(self) -> bool:
         """Whether a connection slot is free now."""
-        return self._reserved < self.settings.max_connections
+        return self._reserved < self._slots
 
     def reserve(self) -> bool:
         """Take one of the connection slots; False when all are taken. Give it back with `release`."""
         with self._lock:
-            if self._reserved >= self.settings.max_connections:
+            if self._reserved >= self._slots:
                 return False
             self._reserved += 1
             return True

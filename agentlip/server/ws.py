@@ -17,6 +17,7 @@ import base64
 import binascii
 import logging
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -118,25 +119,35 @@ def _check(call: Call) -> None:
     if state.draining:
         raise ShuttingDown()
     state.store.check_file()
-    _check_server(request.environ)
+    _check_server(call)
 
 
-_told = False
-
-
-def _check_server(environ: Mapping[str, Any]) -> None:
-    """Refuse where one WebSocket would keep everybody else waiting; raises ServiceUnavailable."""
-    global _told
-    # gevent's pywsgi serves many at once but says "no" here: it means native threads.
-    if environ.get("wsgi.multithread") or environ.get("SERVER_SOFTWARE", "").startswith("gevent/"):
-        return
-    if not _told:
-        _told = True
-        logger.error(
-            "WebSockets are refused: this server handles one request at a time, and one WebSocket would hold up all "
-            "others. Run gunicorn with `-k gevent`, or with `-k gthread --threads N`"
+def _check_server(call: Call) -> None:
+    """See that WebSockets leave the server something to serve others with. Raises ServiceUnavailable."""
+    free = _threads_of(call.environ) - 1
+    if call.state.hub.limit_connections(free):
+        logger.warning(
+            "%s let in: this server handles %d at a time of requests and WebSockets together. "
+            "Run gunicorn with `-k gevent`, or with `-k gthread --threads N`",
+            f"Only {free} WebSockets are" if free else "No WebSocket is",
+            free + 1,
         )
-    raise ServiceUnavailable("single-threaded server", "This server handles one request at a time: no WebSockets")
+    if free < 1:
+        raise ServiceUnavailable("single-threaded server", "This server handles one request at a time: no WebSockets")
+
+
+def _threads_of(environ: Mapping[str, Any]) -> int:
+    """How many requests the server can handle at once."""
+    # gevent's pywsgi says "no" there: it means native threads.
+    if not environ.get("wsgi.multithread") and not environ.get("SERVER_SOFTWARE", "").startswith("gevent/"):
+        return 1
+    # gunicorn's thread worker tells nobody how many threads it has; it is one of our callers.
+    frame = sys._getframe() if "gunicorn.workers.gthread" in sys.modules else None
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "gunicorn.workers.gthread" and "conn" in frame.f_locals:
+            return int(frame.f_locals["self"].cfg.threads)
+        frame = frame.f_back
+    return sys.maxsize
 
 
 def _accept(call: Call, view: Callable[..., Any]) -> Response:

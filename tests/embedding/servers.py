@@ -32,11 +32,14 @@ SERVERS = {
     "pywsgi": ["-c", _PYWSGI, "{port}"],
     "werkzeug": ["-m", "flask", "--app", _HOST, "run", "--port", "{port}"],
 }
+THREE_THREADS = "gthread with three threads"
 # These handle one request at a time.
 SINGLE = {
     "sync": ["-m", "gunicorn", "-k", "sync", "-b", "127.0.0.1:{port}", _HOST],
+    "gthread with one thread": ["-m", "gunicorn", "-k", "gthread", "-b", "127.0.0.1:{port}", _HOST],
     "werkzeug without threads": [*SERVERS["werkzeug"], "--without-threads"],
 }
+FEW = {THREE_THREADS: ["-m", "gunicorn", "-k", "gthread", "--threads", "3", "-b", "127.0.0.1:{port}", _HOST]}
 # With these the server has a certificate of its own.
 TLS = {
     "gevent": ["--certfile", "{certificate}", "--keyfile", "{key}"],
@@ -84,7 +87,7 @@ class Host:
             "AGENTLIP_RATE_LIMITS": "off",
             **self._environment,
         }
-        command = (SERVERS | SINGLE)[self.server]
+        command = (SERVERS | SINGLE | FEW)[self.server]
         names: dict[str, Any] = {"port": self.port}
         if self.certificate:
             command = [*command, *TLS[self.server]]

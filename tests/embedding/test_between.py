@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from ..running_hub import TOKEN, eventually
 from ..server.raw_socket import CLOSE, RawSocket, upgrade_request
-from .servers import SERVERS, SINGLE, Host
+from .servers import SERVERS, SINGLE, THREE_THREADS, Host
 
 SLOTS = 5
 
@@ -107,4 +107,16 @@ def test_a_server_that_a_socket_would_stop_refuses_it_and_says_so_once(server: s
                 answer.begin()
                 assert (answer.status, json.loads(answer.read())["code"]) == (503, "SERVICE_UNAVAILABLE")
         assert host.call("GET", "/hub/health").status_code == 200
-        assert host.log().count("WebSockets are refused") == 1
+        assert host.log().count("No WebSocket is let in") == 1
+
+
+def test_the_last_thread_is_never_a_websockets(tmp_path: Path) -> None:
+    with Host(THREE_THREADS, tmp_path) as host, opened(host) as first, opened(host):
+        with pytest.raises(AssertionError, match=r"HTTP/1\.1 503"):
+            opened(host)
+        assert host.call("GET", "/hub/health").status_code == 200
+        first.reset()
+        eventually(lambda: host.call("GET", "/count").json() == 1, 10, "the end of the socket")
+        with opened(host):
+            pass
+        assert host.log().count("Only 2 WebSockets are let in") == 1

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from ..running_hub import Hub, eventually, receive_until
-from .raw_socket import PING, PONG, TEXT, RawSocket, append_events, ids, worker_fds
+from .raw_socket import PING, PONG, TEXT, RawSocket, append_events, frame, ids, worker_fds
 
 BACKPRESSURE = (1008, "backpressure")
 SMALL = 4096  # bytes the kernel holds on the client's side
@@ -173,3 +175,16 @@ def test_a_peer_that_answers_no_ping_is_dropped_and_one_that_does_stays(start_hu
     for dead in (silent, stalled):
         dead.read_to_the_end()
         dead.sock.close()
+
+
+@pytest.mark.parametrize(
+    "begun", [b"\x81", frame(TEXT, b"x" * 1000)[:50], frame(PING, b"x" * 100)[:50]], ids=["header", "text", "ping"]
+)
+def test_a_peer_that_stops_in_the_middle_of_a_frame_is_dropped_like_any_silent_one(
+    start_hub: Callable[..., Hub], begun: bytes
+) -> None:
+    hub = start_hub(PING_INTERVAL=0.3)
+    with nothing_left_behind(hub), RawSocket(hub) as half:
+        half.hello()
+        half.sock.sendall(begun)
+        half.read_to_the_end()
