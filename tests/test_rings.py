@@ -29,6 +29,7 @@ HOMES = {
     "flask": {"server"},
     "flask_sock": {"server"},
     "werkzeug": {"server"},
+    "jinja2": {"server"},
     "itsdangerous": {"server"},
     "simple_websocket": {"server"},
     "wsproto": {"server"},

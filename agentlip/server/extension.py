@@ -50,7 +50,9 @@ class Agentlip:
             _exempt_from_csrf(app, blueprint)
             if settings.allowed_hosts is not None:
                 _refuse_other_hosts(blueprint, state, AllowedHosts(settings.allowed_hosts))
-        app.register_blueprint(blueprint, url_prefix=url_prefix or self._url_prefix)
+        prefix = url_prefix or self._url_prefix
+        api.answer_unknown(app, blueprint, everything=bool(prefix) or not self._embedded)
+        app.register_blueprint(blueprint, url_prefix=prefix)
 
     def close(self, timeout: float = 5.0) -> None:
         """End the hubs of all applications that this object was given to, in this process; see HubState.close."""

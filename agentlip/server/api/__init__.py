@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from flask import Blueprint
 
 from . import attachments, channels, events, health, messages, search, topics
-from .dispatch import Answer, Endpoint, register_endpoints
+from .dispatch import Answer, Endpoint, answer_unknown, register_endpoints
+
+__all__ = ["answer_unknown", "register"]
 
 
 def register(bp: Blueprint, more: Iterable[Iterable[Endpoint]] = ()) -> dict[str, Answer]:

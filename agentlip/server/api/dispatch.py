@@ -18,10 +18,11 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from flask import Blueprint, Request, Response, current_app
+from flask import Blueprint, Flask, Request, Response, current_app
 from flask.globals import request_ctx
 from werkzeug.datastructures import Headers, MultiDict
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
 from ...errors import (
     AgentlipError,
@@ -64,6 +65,9 @@ _HEADERS = (
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Cache-Control", "no-store"),
 )
+
+
+_PROTECTING = _HEADERS[2:6]
 
 logger = logging.getLogger("agentlip.request")
 
@@ -122,7 +126,7 @@ class Endpoint:
 
 
 def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> dict[str, Answer]:
-    """One rule per URL, and one for everything else below /api/v1. Returns the URLs without parameters."""
+    """One rule per URL. Returns the URLs without parameters."""
     urls: dict[str, dict[str, Endpoint]] = {}
     for table in tables:
         for endpoint in table:
@@ -131,10 +135,46 @@ def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> d
     for path, answer in answers.items():
         name = re.sub(r"\W+", "_", path).strip("_")
         bp.add_url_rule(path, name, _view(answer), methods=METHODS, **RULE)
-    unknown = _view(_answerer({}))
-    for path in ("/api/v1/", "/api/v1/<path:rest>"):
-        bp.add_url_rule(path, "unknown", unknown, methods=METHODS, **RULE)
     return {path: answer for path, answer in answers.items() if "<" not in path}
+
+
+def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
+    """Answer what has no rule of its own as JSON: all below the prefix, or, where the host has the root, the API's."""
+    app.url_map.converters["agentlip_unknown"] = _Unknown if everything else _UnknownApi
+
+    def view(rest: str) -> Response:
+        allowed = sorted(method for method in METHODS if _is_known(method))
+        error = MethodNotAllowed(", ".join(allowed)) if allowed else NotFound()
+        return answer_error(Call(current_app.extensions["agentlip"], request_ctx.request), error)
+
+    def _is_known(method: str) -> bool:
+        try:
+            matched = request_ctx.url_adapter.match(method=method)[0]  # type: ignore[union-attr]
+        except HTTPException:
+            return False
+        return bool(matched != f"{bp.name}.unknown")
+
+    @bp.record
+    def add_rules(setup: Any) -> None:
+        path = f"{(setup.url_prefix or '').rstrip('/')}/<agentlip_unknown:rest>"
+        rule, endpoint = setup.app.url_rule_class, f"{bp.name}.unknown"
+        setup.app.url_map.add(rule(path, endpoint=endpoint))  # of any method, also of those that nobody has heard of
+        setup.app.url_map.add(rule(path, endpoint=endpoint, methods=["GET"], websocket=True))
+        setup.app.view_functions[endpoint] = view
+
+
+class _Unknown(BaseConverter):
+    """Any path, also with slashes where none should be: Werkzeug would redirect to what it takes for meant."""
+
+    part_isolating = False
+    regex = ".*"
+    weight = 1000
+
+
+class _UnknownApi(BaseConverter):
+    part_isolating = False
+    regex = "/*api/+v1(?:/.*)?"
+    weight = 90  # before a host's rule for any path
 
 
 def _view(answer: Answer) -> Callable[..., Response]:
@@ -148,8 +188,6 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
     def answer(state: HubState, request: Request, **params: str) -> Response:
         call = Call(state, request)
         try:
-            if not methods:
-                raise NotFound()
             endpoint = methods.get("GET" if call.method == "HEAD" else call.method)
             if endpoint is None:
                 allowed = {"HEAD", *methods} if "GET" in methods else set(methods)
@@ -336,10 +374,18 @@ class _CleanHeaders(Headers):
 
 
 class _JsonResponse(Response):
-    """A response whose headers are complete: they go out as they are, which saves two copies of them all."""
+    """A response whose headers are complete: they go out as they are, which saves two copies of them all.
+
+    Functions that a host runs after each request may add some, but change none that protect.
+    """
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        start_response(self.status, self.headers.to_wsgi_list())
+        headers = self.headers.to_wsgi_list()
+        if tuple(headers[2:6]) != _PROTECTING:
+            for name, value in _PROTECTING:
+                self.headers[name] = value
+            headers = self.headers.to_wsgi_list()
+        start_response(self.status, headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else self.response  # type: ignore[return-value]
 
 

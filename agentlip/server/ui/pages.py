@@ -5,7 +5,13 @@ All URLs in them are relative, so that they work below a prefix, and below a pat
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, make_response, redirect, render_template, send_from_directory
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, make_response, redirect, send_from_directory
+from jinja2 import Environment, FileSystemLoader
+from werkzeug.datastructures import Headers
 
 from ...version import __version__
 from ..api.dispatch import RULE
@@ -37,7 +43,7 @@ _FOLDER = "static"
 
 def register(bp: Blueprint) -> None:
     """Add the pages to the hub's blueprint."""
-    assets = Blueprint("ui", __name__, template_folder="templates")
+    assets = Blueprint("ui", __name__)
 
     @assets.get("/ui", **RULE)
     def without_slash() -> Response:
@@ -45,11 +51,11 @@ def register(bp: Blueprint) -> None:
 
     @assets.get("/ui/", **RULE)
     def index() -> Response:
-        return _with_headers(make_response(render_template("agentlip/index.html", version=__version__)))
+        return _with_headers(make_response(_rendered("index.html")))
 
     @assets.get("/ui/login", **RULE)
     def login() -> Response:
-        return _with_headers(make_response(render_template("agentlip/login.html", version=__version__)))
+        return _with_headers(make_response(_rendered("login.html")))
 
     @assets.get("/ui/static/<path:name>", **RULE)
     def static(name: str) -> Response:
@@ -58,6 +64,21 @@ def register(bp: Blueprint) -> None:
     bp.register_blueprint(assets)
 
 
+@cache
+def _rendered(name: str) -> str:
+    """A page. Not through the host's Jinja, whose delimiters, filters and globals are the host's."""
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True)
+    return environment.get_template(f"agentlip/{name}").render(version=__version__)
+
+
+class _Page(Response):
+    """Has the hub's headers, whatever functions that a host runs after each request make of them."""
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        self.headers.update(_HEADERS)
+        return super().get_wsgi_headers(environ)
+
+
 def _with_headers(response: Response) -> Response:
-    response.headers.update(_HEADERS)
-    return response
+    response.headers.update(_HEADERS)  # for those functions to see
+    return _Page.force_type(response)  # type: ignore[return-value]  # the same object, of another class
