@@ -11,32 +11,52 @@ from typing import Any
 
 from ..errors import InvalidInput, PayloadTooLarge
 from ..model import Scope
+from ..store import names
 from ..wire import MAX_IDS
 
 MAX_CONTENT_BYTES = 65_536
 MAX_NAME_CHARS = 100
 MAX_TITLE_CHARS = 200
+MAX_SENDER_CHARS = 200
+MAX_DESCRIPTION_CHARS = 4096
+MAX_KIND_CHARS = 100
+MAX_KEY_CHARS = 1024
+MAX_DEDUPE_CHARS = 16_384
+MAX_QUERY_CHARS = 2048
+MAX_ID_CHARS = 64
 _MAX_NUMBER = (1 << 63) - 1
 _MAX_LIMIT = 1_000_000
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-def text(value: Any, name: str, max_chars: int | None = None) -> str:
+def text(value: Any, name: str, max_chars: int) -> str:
     """A string that is not blank, without NUL."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise InvalidInput(f"{name} must be a non-blank string")
-    if max_chars is not None and len(value) > max_chars:
+    if len(value) > max_chars:
         raise InvalidInput(f"{name} must be at most {max_chars} characters")
     _utf8(value, name)
     return value
 
 
-def optional_text(value: Any, name: str, min_chars: int = 0) -> str | None:
+def label(value: Any, name: str, max_chars: int) -> str:
+    """A text that people read as a name: something of it is visible, all of it in one line."""
+    given = text(value, name, max_chars)
+    if not names.is_visible(given):
+        raise InvalidInput(f"{name} must hold something visible")
+    if names.has_control(given):
+        raise InvalidInput(f"{name} must hold no control characters, line ends or changes of direction")
+    return given
+
+
+def optional_text(value: Any, name: str, max_chars: int, min_chars: int = 0) -> str | None:
     """A string without NUL, or None."""
     if value is None:
         return None
     if not isinstance(value, str) or "\0" in value or len(value) < min_chars:
         raise InvalidInput(f"{name} must be a {'non-empty ' if min_chars else ''}string")
+    if len(value) > max_chars:
+        raise InvalidInput(f"{name} must be at most {max_chars} characters")
     _utf8(value, name)
     return value
 
@@ -48,6 +68,14 @@ def content(value: Any) -> str:
     if len(_utf8(value, "content_raw")) > MAX_CONTENT_BYTES:
         raise PayloadTooLarge(f"content_raw is over {MAX_CONTENT_BYTES} bytes")
     return value
+
+
+def new_content(value: Any) -> str:
+    """Content of which something is visible."""
+    given = content(value)
+    if not names.is_visible(given):
+        raise InvalidInput("content_raw must hold something visible")
+    return given
 
 
 def _utf8(value: str, name: str) -> bytes:

@@ -56,19 +56,19 @@ class Commands:
 
     def create_channel(self, name: str, description: str | None = None) -> ChannelResult:
         """Create a channel; its name is unique, 1 to 100 characters."""
-        name = checks.text(name, "name", checks.MAX_NAME_CHARS)
-        description = checks.optional_text(description, "description")
-        return ChannelResult(*self.store.write(mutations.create_channel, name, description))
+        name = checks.label(name, "name", checks.MAX_NAME_CHARS)
+        description = checks.optional_text(description, "description", checks.MAX_DESCRIPTION_CHARS)
+        return ChannelResult(*self.store.write(mutations.create_channel, name, description, heavy=True))
 
     def create_topic(self, channel_id: str, title: str) -> TopicResult:
         """Create a topic; its title is unique in the channel, 1 to 200 characters."""
-        channel_id = checks.text(channel_id, "channel_id")
-        title = checks.text(title, "title", checks.MAX_TITLE_CHARS)
-        return TopicResult(*self.store.write(mutations.create_topic, channel_id, title))
+        channel_id = checks.text(channel_id, "channel_id", checks.MAX_ID_CHARS)
+        title = checks.label(title, "title", checks.MAX_TITLE_CHARS)
+        return TopicResult(*self.store.write(mutations.create_topic, channel_id, title, heavy=True))
 
     def rename_topic(self, topic_id: str, title: str) -> TopicResult:
-        title = checks.text(title, "title", checks.MAX_TITLE_CHARS)
-        return TopicResult(*self.store.write(mutations.rename_topic, topic_id, title))
+        title = checks.label(title, "title", checks.MAX_TITLE_CHARS)
+        return TopicResult(*self.store.write(mutations.rename_topic, topic_id, title, heavy=True))
 
     def post_message(self, topic_id: str, sender: str, content_raw: str) -> MessageResult:
         """Post a message, and attach the URLs it names; content is at most 65,536 bytes of UTF-8."""
@@ -77,9 +77,9 @@ class Commands:
 
     def post_message_events(self, topic_id: str, sender: str, content_raw: str) -> tuple[Message, list[int]]:
         """As post_message, with the ids of all events: that of the message, then those of its attachments."""
-        topic_id = checks.text(topic_id, "topic_id")
-        sender = checks.text(sender, "sender")
-        content = checks.content(content_raw)
+        topic_id = checks.text(topic_id, "topic_id", checks.MAX_ID_CHARS)
+        sender = checks.label(sender, "sender", checks.MAX_SENDER_CHARS)
+        content = checks.new_content(content_raw)
         settings = self.settings
         return self.store.write(
             mutations.post_message, topic_id, sender, content, settings.url_allow, settings.url_block
@@ -92,14 +92,17 @@ class Commands:
 
     def delete(self, message_id: str, actor: str, expected_version: int | None = None) -> MessageResult:
         """Turn a message into a tombstone; doing it twice changes nothing."""
-        actor, version = checks.text(actor, "actor"), checks.version(expected_version)
+        actor, version = checks.label(actor, "actor", checks.MAX_SENDER_CHARS), checks.version(expected_version)
         return MessageResult(*self.store.write(mutations.delete_message, message_id, actor, version))
 
     def move(
         self, message_id: str, to_topic_id: str, mode: str = "one", expected_version: int | None = None
     ) -> MoveResult:
         """Move the message (`one`), it and all later ones of its topic (`later`), or `all` of its topic."""
-        to_topic_id, version = checks.text(to_topic_id, "to_topic_id"), checks.version(expected_version)
+        to_topic_id, version = (
+            checks.text(to_topic_id, "to_topic_id", checks.MAX_ID_CHARS),
+            checks.version(expected_version),
+        )
         if mode not in mutations.MOVE_MODES:
             raise InvalidInput(f"mode must be one of {', '.join(mutations.MOVE_MODES)}")
         event_ids = self.store.write(
@@ -118,7 +121,7 @@ class Commands:
         source_message_id: str | None = None,
     ) -> AttachmentResult:
         """Pin a JSON object to a topic; an equal one gives the old row and no event."""
-        kind = checks.text(kind, "kind")
+        kind = checks.label(kind, "kind", checks.MAX_KIND_CHARS)
         if not isinstance(value_json, dict):
             raise InvalidInput("value_json must be an object")
         checks.refuse_nul(value_json, "value_json")
@@ -128,10 +131,10 @@ class Commands:
             mutations.add_attachment,
             topic_id,
             kind,
-            checks.optional_text(key, "key"),
+            checks.optional_text(key, "key", checks.MAX_KEY_CHARS),
             value_json,
-            checks.optional_text(dedupe_key, "dedupe_key", 1),
-            checks.optional_text(source_message_id, "source_message_id"),
+            checks.optional_text(dedupe_key, "dedupe_key", checks.MAX_DEDUPE_CHARS, 1),
+            checks.optional_text(source_message_id, "source_message_id", checks.MAX_ID_CHARS),
         )
         return AttachmentResult(*written)
 
@@ -148,11 +151,15 @@ class Commands:
         object. `entity` is a type and an id; without it, it is the topic or channel of the scope. A name of the
         hub's own events needs the scope that they have.
         """
-        name = checks.text(name, "name", checks.MAX_NAME_CHARS)
+        name = checks.label(name, "name", checks.MAX_NAME_CHARS)
         where = checks.scope(scope)
         if not isinstance(data, Mapping):
             raise InvalidInput("data must be an object")
-        about = _entity_of(where) if entity is None else Entity(*(checks.text(word, "entity") for word in entity))
+        about = (
+            _entity_of(where)
+            if entity is None
+            else Entity(*(checks.text(word, "entity", checks.MAX_NAME_CHARS) for word in entity))
+        )
         return self.store.write(mutations.append_event, name, where, about, dict(data))
 
     def channels(self) -> list[Channel]:
@@ -207,7 +214,7 @@ class Commands:
 
         `before_id` is the last of the page before.
         """
-        q, limit = checks.text(q, "q"), checks.limit(limit)
+        q, limit = checks.text(q, "q", checks.MAX_QUERY_CHARS), checks.limit(limit)
         where = (checks.optional_id(channel_id, "channel_id"), checks.optional_id(topic_id, "topic_id"))
         return self.store.search(q, *where, limit, checks.optional_id(before_id, "before_id"))
 

@@ -15,7 +15,7 @@ import orjson
 
 from ..errors import AlreadyExists, CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
 from ..model import Attachment, Channel, Entity, Message, Scope, Topic
-from . import queries
+from . import names, queries
 from .decoding import read_rows
 from .urls import find_urls
 from .writer import Transaction
@@ -25,9 +25,9 @@ MAX_VALUE_CHARS = 16_384
 
 
 def create_channel(transaction: Transaction, name: str, description: str | None) -> tuple[Channel, int]:
-    same = transaction.execute("SELECT id FROM channels WHERE name = ?", (name,)).fetchall()
-    if same:
-        raise AlreadyExists("A channel of this name exists", same[0][0])
+    same = names.twin(transaction.connection, "SELECT id, name FROM channels WHERE TRUE", (), "name", name)
+    if same is not None:
+        raise AlreadyExists("A channel of this name exists", same)
     channel = Channel(transaction.new_id("ch_"), name, description, transaction.now)
     transaction.execute(
         "INSERT INTO channels (id, name, description, created_at) VALUES (?, ?, ?, ?)",
@@ -41,7 +41,7 @@ def create_channel(transaction: Transaction, name: str, description: str | None)
 def create_topic(transaction: Transaction, channel_id: str, title: str) -> tuple[Topic, int]:
     if not transaction.execute("SELECT 1 FROM channels WHERE id = ?", (channel_id,)).fetchall():
         raise NotFound("Channel not found")
-    _refuse_same_title(transaction, channel_id, title)
+    _refuse_same_title(transaction, channel_id, title, "")
     topic = Topic(transaction.new_id("topic_"), channel_id, title, transaction.now, transaction.now)
     transaction.execute(
         "INSERT INTO topics (id, channel_id, title, created_at, updated_at) VALUES (?, ?, ?, ?, ?)",
@@ -55,7 +55,7 @@ def create_topic(transaction: Transaction, channel_id: str, title: str) -> tuple
 def rename_topic(transaction: Transaction, topic_id: str, title: str) -> tuple[Topic, int]:
     old = queries.topic(transaction.connection, topic_id)
     if title != old.title:
-        _refuse_same_title(transaction, old.channel_id, title)
+        _refuse_same_title(transaction, old.channel_id, title, topic_id)
     transaction.execute("UPDATE topics SET title = ?, updated_at = ? WHERE id = ?", (title, transaction.now, topic_id))
     event_id = transaction.append(
         "topic.renamed",
@@ -66,12 +66,11 @@ def rename_topic(transaction: Transaction, topic_id: str, title: str) -> tuple[T
     return queries.topic(transaction.connection, topic_id), event_id
 
 
-def _refuse_same_title(transaction: Transaction, channel_id: str, title: str) -> None:
-    same = transaction.execute(
-        "SELECT id FROM topics WHERE channel_id = ? AND title = ?", (channel_id, title)
-    ).fetchall()
-    if same:
-        raise AlreadyExists("A topic of this title exists in the channel", same[0][0])
+def _refuse_same_title(transaction: Transaction, channel_id: str, title: str, but_topic_id: str) -> None:
+    rows = "SELECT id, title FROM topics WHERE channel_id = ? AND id <> ?"
+    same = names.twin(transaction.connection, rows, (channel_id, but_topic_id), "title", title)
+    if same is not None:
+        raise AlreadyExists("A topic of this title exists in the channel", same)
 
 
 def post_message(
@@ -120,7 +119,9 @@ def edit_message(
     old = queries.message(transaction.connection, message_id)
     if old.deleted_at is not None:
         raise InvalidInput("A deleted message can not be edited")
-    _check_version(old, expected_version)
+    _check_version(old, expected_version)  # first: who is behind shall hear of that
+    if not names.is_visible(content_raw):
+        raise InvalidInput("content_raw must hold something visible")
     transaction.execute(
         "UPDATE messages SET content_raw = ?, edited_at = ?, version = version + 1 WHERE id = ?",
         (content_raw, transaction.now, message_id),

@@ -176,7 +176,7 @@ def test_a_lone_surrogate_in_an_unknown_field_is_refused(hub: Hub, extra: dict[s
 @pytest.mark.parametrize(
     "content",
     [
-        "\x00", "a\x00b\x00", "".join(map(chr, range(32))), "\x7f\x80\x9f", "\r\n \r \n", "\u2028\u2029\ufeff",
+        "\x00", "a\x00b\x00", "".join(map(chr, range(32))), "\x7f\x80\x9f", "\r\n x\r \n", "\u2028x\u2029\ufeff",
         "\ufffe\uffff\ufffd", "😀\U0010ffff", "e\u0301 é", " spaces stay ", '"quoted" \\ \\u0000', "<b>&amp;</b>",
         "\u202eright to left", "'; DROP TABLE messages; --",
     ],
