@@ -89,6 +89,7 @@ class SocketTransport:
             while data := recv(RECEIVE_BYTES):
                 self.last_inbound = time.monotonic()
                 if not self._receive(session, inbound, data):
+                    self._wait_for_answer()
                     break
                 if self._deadline is not None and self.last_inbound > self._deadline:
                     break
@@ -109,6 +110,11 @@ class SocketTransport:
         except Violation as violation:
             session.close(violation.close)
         return True
+
+    def _wait_for_answer(self) -> None:
+        """The peer has closed and may be reading what was sent before: our Close is behind it."""
+        while self._queue.is_flushing and not self.overdue(time.monotonic()):
+            time.sleep(0.005)
 
     def finish(self) -> None:
         """End the connection; afterwards nothing is written to the socket, which the server may close."""
@@ -145,7 +151,7 @@ class SocketTransport:
         if verdict is Verdict.STALLED:
             self._start_flusher()
         elif verdict is Verdict.FINISHED:
-            self._deadline = time.monotonic() + CLOSE_SECONDS
+            self._deadline = time.monotonic() + self._patience
             self._stream.shut_down(socket.SHUT_WR)
         elif verdict is Verdict.CLOSED and self._queue.error is not None:
             self._give_up(wire.SEND_FAILED)

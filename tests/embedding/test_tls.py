@@ -174,6 +174,9 @@ def test_every_way_to_be_closed_arrives_with_its_code(host: Host) -> None:
     with opened(host) as client:
         hello(client, after=append_events(host.db, 1))
     assert client.close_code == 1000
+    with opened(host, max_queue=None) as client:  # in the middle of a replay
+        hello(client)
+    assert client.close_code == 1000
     eventually(lambda: host.call("GET", "/count").json() == 0, 10, "the end of all sockets")
     assert "Traceback" not in host.log()
 

@@ -28,7 +28,9 @@ from agentlip.hub.session import Session
 from agentlip.server.stream import TcpStream, TlsStream, stream_of
 from agentlip.server.transport import SocketTransport
 
-from ..running_hub import ROOT
+from ..running_hub import ROOT, eventually
+from .raw_socket import CLOSE
+from .raw_socket import frame as client_frame
 
 start_thread = concurrency._native("_thread", "start_new_thread")  # a real one on greenlets, too
 BIG = wire.frame(wire.TEXT, b"x" * 300_000)
@@ -234,6 +236,23 @@ def test_a_flusher_that_fails_ends_its_session_alone(odd: Odd) -> None:
     line.offer(BIG)
     assert line.received() == BIG[:3]
     line.ended(5)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["tcp", "tls"])
+def test_a_peer_that_closes_before_it_has_read_all_is_answered(
+    hub: Any, connected: Callable[..., tuple[socket.socket, socket.socket]], tls: bool
+) -> None:
+    ours, theirs = connected(tls)
+    line = Line(hub, stream_of(ours), theirs)
+    while line.offer(BIG) is Verdict.SENT:
+        pass
+    line.offer(BIG)
+    theirs.sendall(client_frame(CLOSE, b"\x0b\xb8"))
+    eventually(lambda: line.session.is_closed, what="the peer's Close")
+    said = frames(line.received())
+    assert said.pop() == wire.frame(wire.CLOSE, b"\x0b\xb8")
+    assert set(said) == {BIG}
+    line.ended()
 
 
 def test_an_end_waits_for_the_flusher(odd: Odd) -> None:
