@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import ssl
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +14,28 @@ from ..model import Event, Message
 from .address import Address, Discovery, named_in_environment
 from .calls import ids
 from .errors import HubUnreachable, NoAnswer, OutcomeUnknown
+from .giving_up import sleep
 from .http import Http
 from .names import Names, is_topic_id
 from .starting import start_hub
 from .stream import Stream
 from .values import row
+
+
+class Answers:
+    """The messages of others than `sender` among the events that are taken in."""
+
+    def __init__(self, sender: str) -> None:
+        self._sender = sender
+        self.found: list[Message] = []
+
+    def take(self, event: Event) -> bool:
+        """Whether this one is an answer."""
+        with suppress(KeyError, TypeError):  # other programs may append events of any shape
+            if event.name == "message.created" and event.data["message"]["sender"] != self._sender:
+                self.found.append(row(Message, event.data["message"]))
+                return True
+        return False
 
 
 class HubClient(Names):
@@ -153,20 +169,12 @@ class HubClient(Names):
         """
         topic_id = topic if is_topic_id(topic) else self.topic(topic).id
         asked = self.post_message(topic_id, sender, text)
-
-        answers: list[Message] = []
-
-        def is_answer(event: Event) -> bool:
-            with suppress(KeyError, TypeError):  # other programs may append events of any shape
-                if event.name == "message.created" and event.data["message"]["sender"] != sender:
-                    answers.append(row(Message, event.data["message"]))
-            return bool(answers)
-
+        answers = Answers(sender)
         try:
-            self.wait_for(is_answer, timeout, after=asked.event_id, topics=[topic_id])
+            self.wait_for(answers.take, timeout, after=asked.event_id, topics=[topic_id])
         except TimeoutError:
             raise NoAnswer(asked) from None
-        return answers[0]
+        return answers.found[0]
 
     def _call(
         self, method: str, path: str, query: Iterable[tuple[str, Any]] = (), body: dict[str, Any] | None = None
@@ -180,7 +188,7 @@ class HubClient(Names):
                 if pause > patience:
                     raise
                 patience -= pause
-                time.sleep(pause)
+                sleep(pause)
 
     def _call_once(
         self, method: str, path: str, asked: list[tuple[str, Any]], body: dict[str, Any] | None

@@ -170,6 +170,11 @@ class Connection:
                     raise self._lost() from error
             return self._messages.popleft()
 
+    @property
+    def has_message(self) -> bool:
+        """Whether `receive` has something to give at once."""
+        return bool(self._messages)
+
     def _ping(self) -> None:
         if self._pinged is not None:
             raise ConnectionLost("the hub is silent")

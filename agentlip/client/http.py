@@ -21,6 +21,7 @@ from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
 
 from .address import Address, socket_in
 from .errors import HubUnreachable, OutcomeUnknown, error_of, silent
+from .giving_up import giving_up
 
 # Servers close a connection that is idle for some seconds, gunicorn after two. A change that meets this would have
 # an unknown outcome, so connections are thrown away well before.
@@ -74,9 +75,10 @@ class Http:
             if not kept:
                 _open(connection, base)
             try:
-                with suppress(BrokenPipeError):  # the answer may be there before all of the body is sent
-                    connection.request(method, path, body=data, headers=headers)
-                response = connection.getresponse()
+                with giving_up(connection):
+                    with suppress(BrokenPipeError):  # the answer may be there before all of the body is sent
+                        connection.request(method, path, body=data, headers=headers)
+                    response = connection.getresponse()
             except (OSError, HTTPError, HTTPException) as error:
                 connection.close()
                 silence = silent(f"at {base}") if isinstance(error, (TimeoutError, ReadTimeoutError)) else None

@@ -114,6 +114,12 @@ class Stream:
         self._drop()
         return None
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether more has been received than was asked for, so that `next` need not wait."""
+        connection = self._connection
+        return connection is not None and connection.has_message
+
     def wait_for(self, predicate: Callable[[Event], object], timeout: float | None = None) -> Event:
         """The next event for which `predicate` is true; those before it are passed over.
 

@@ -62,11 +62,11 @@ def interrupted(workspace: Path, code: str, when: Callable[[], bool]) -> None:
 
 
 def test_every_block_is_run_here() -> None:
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
 
 
 def test_the_first_block(workspace: Path) -> None:
-    assert re.fullmatch(r"msg_\w+ \d+\n", outcome(workspace, block('"builds/main"')))
+    assert re.fullmatch(r"msg_\w+ \d+\n", outcome(workspace, block("print(sent.message.id")))
 
 
 def test_a_certificate(workspace: Path, tmp_path: Path) -> None:
@@ -117,6 +117,16 @@ def test_the_checkpoint(workspace: Path) -> None:
         for name in ("c1", "c2"):
             head = client.create_channel(name).event_id
             interrupted(workspace, block("state.sqlite3"), lambda head=head: count() == head)  # type: ignore[misc]
+
+
+def test_asyncio(workspace: Path) -> None:
+    process = child(workspace, block("AsyncHubClient"))
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=10)[1]
+    assert re.fullmatch(r"\d+ topic.created\n", line)
+    assert err.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_gevent(workspace: Path) -> None:
