@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import click
-
 from ..client import HubClient
 from ..client.address import read_token
 from ..config import Settings
@@ -55,7 +53,7 @@ class Context:
     def client(self) -> HubClient:
         """A client of the hub at `--url`, or of the workspace's own. Raises HubUnreachable or ConfigError."""
         if self.offline:
-            raise click.UsageError("--offline only reads; this needs a hub")
+            raise ConfigError("--offline only reads; this needs a hub")
         if self.url is not None:
             return HubClient(self.url, read_token(self.token))
         database = self.database  # a workspace that is not there is an error of its own

@@ -5,19 +5,33 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .output import point_to_nowhere
 
 
-class _Output(io.FileIO):
-    """Remembers that it could not be written: Python's own buffer forgets, and would let the command end well."""
+class _Output(io.BufferedWriter):
+    """Remembers that it could not be written: what is too large for the buffer is forgotten when it fails.
+
+    Not the file below it does so: a signal's exception between its write and its return would have all written twice.
+    """
 
     failure: OSError | None = None
 
-    def write(self, data: Any) -> int | None:  # type: ignore[override]
-        try:
+    def write(self, data: Any) -> int:
+        with self._remembering():
             return super().write(data)
+
+    def flush(self) -> None:
+        with self._remembering():
+            super().flush()
+
+    @contextmanager
+    def _remembering(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             self.failure = error
             raise
@@ -37,7 +51,7 @@ def open_standard_files() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     encoding = sys.stdout.encoding if sys.stdout is not None else None
-    output = io.BufferedWriter(_Output(1, "w", closefd=False))
+    output = _Output(io.FileIO(1, "w", closefd=False))
     sys.stdout = io.TextIOWrapper(output, encoding, "backslashreplace", line_buffering=os.isatty(1))
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
@@ -50,5 +64,4 @@ def output_error() -> OSError | None:
     except OSError as error:
         point_to_nowhere(sys.stdout)
         return error
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return getattr(raw, "failure", None)
+    return getattr(sys.stdout.buffer, "failure", None)

@@ -29,7 +29,10 @@ class ReadOnly:
         self._connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # other programs write, too
         try:
             self.read(schema.check, path)
-            if self.read(schema.version_of) != schema.SCHEMA_VERSION:
+            version = self.read(schema.version_of)
+            if version is None:
+                raise StorageError(f"{path} is empty")
+            if version != schema.SCHEMA_VERSION:
                 raise StorageError(f"{path} is of an older release; `agentlip up` brings it up to date")
         except BaseException:
             self.close()
