@@ -104,7 +104,7 @@ def test_all_that_is_unknown_below_the_prefix_is_json(app: Flask, path: str, met
     assert answer.headers["X-Frame-Options"] == "DENY"
 
 
-@pytest.mark.parametrize("path", [path for path in UNKNOWN if path != "/"])
+@pytest.mark.parametrize("path", [path for path in UNKNOWN if path != "/" and not path.startswith("//")])
 def test_and_in_the_standalone_hub(tmp_path: Path, path: str) -> None:
     app = create_app({"AGENTLIP_DB": str(tmp_path / "db.sqlite3"), "AGENTLIP_AUTH_TOKEN": TOKEN})
     answer = app.test_client().get(path, headers=AUTH)
@@ -144,7 +144,7 @@ def test_at_the_root_only_the_api_is_the_hubs(app: Flask) -> None:
     client = embed(app, None)
     assert client.get("/api/own").text == "own"
     assert client.get("/nope").text == "page nope"
-    assert client.get("/api/v1/channels", headers=AUTH).json == {"channels": []}
+    assert client.get("/api/v1/channels", headers=AUTH).json["channels"] == []
     for path in ("/api/v1", "/api/v1/", "/api/v1/nope", "/api//v1/channels", "/api/v1//channels"):
         answer = client.get(path, headers=AUTH)
         assert (path, answer.status_code, answer.json) == (path, 404, {"error": "Not found", "code": "NOT_FOUND"})
