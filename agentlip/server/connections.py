@@ -17,12 +17,19 @@ from .. import concurrency
 # Set by that worker in its process: it limits what other servers leave to us.
 are_watched = False
 _strangers: dict[Any, None] = {}  # sockets, in the order in which their requests began
+_idle: set[Any] = set()  # sockets between two requests
 
 
 def begin(sock: Any) -> None:
     """A connection, or a new request on it."""
     _strangers.pop(sock, None)
     _strangers[sock] = None
+    _idle.discard(sock)
+
+
+def rest(sock: Any) -> None:
+    """The next request may come."""
+    _idle.add(sock)
 
 
 def keep(environ: Mapping[str, Any]) -> None:
@@ -33,6 +40,7 @@ def keep(environ: Mapping[str, Any]) -> None:
 def end(sock: Any) -> None:
     """The connection is closed."""
     _strangers.pop(sock, None)
+    _idle.discard(sock)
 
 
 def make_room() -> None:
@@ -41,9 +49,19 @@ def make_room() -> None:
     if sock is None:
         return
     del _strangers[sock]
+    _shut(sock, socket.SHUT_RDWR)
+
+
+def end_idle() -> None:
+    """The worker stops: have those that wait for a request end. One that has come already is still answered."""
+    for sock in _idle:
+        _shut(sock, socket.SHUT_RD)
+
+
+def _shut(sock: Any, how: int) -> None:
     with suppress(OSError, ValueError):
         native = concurrency.native_socket(sock)
         try:
-            native.shutdown(socket.SHUT_RDWR)
+            native.shutdown(how)
         finally:
             native.detach()

@@ -115,9 +115,11 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         """Leave new connections to other workers; gunicorn itself does that up to a second after the signal."""
         for server in self._servers:
             server.stop_accepting()
+        connections.end_idle()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         connections.begin(client)
+        connections.rest(client)
         if min(server.pool.free_count() for server in self._servers) < _FREE_CONNECTIONS:
             connections.make_room()
         try:
@@ -140,6 +142,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         if going_on is not False and _is_unread(req, _KEPT_BYTES):
             _drain(sock)
             raise StopIteration
+        connections.rest(sock)
         return going_on
 
     def _answer(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:

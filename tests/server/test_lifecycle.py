@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -234,3 +235,36 @@ def test_a_hub_does_not_start_on_a_full_disk_and_says_so_in_one_line(disk: Path,
     assert writer_lock.holder(disk / ".agentlip") is None
     filler.unlink()
     assert not (disk / ".agentlip" / "server.json").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_idle_connections_do_not_hold_up_the_end(start_hub: Callable[..., Hub], workers: int) -> None:
+    hub = start_hub(WORKERS=workers)
+    assert hub.process is not None
+    idle = [socket.create_connection(("127.0.0.1", hub.port), timeout=10) for _ in range(4)]
+    for sock in idle[1:]:  # the first one says nothing at all
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+    hub.process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    for sock in idle:
+        assert sock.recv(1) == b""
+        sock.close()
+    assert time.monotonic() - started < 1
+    assert end(hub) == 0
+
+
+def test_a_request_that_has_come_is_answered_at_the_end(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub()
+    assert hub.process is not None
+    with socket.create_connection(("127.0.0.1", hub.port), timeout=10) as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        (worker,) = hub.workers()
+        os.kill(worker, signal.SIGSTOP)
+        hub.process.send_signal(signal.SIGTERM)
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        os.kill(worker, signal.SIGCONT)
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        assert sock.recv(1) == b""
+    assert end(hub) == 0
