@@ -137,7 +137,9 @@ class LivePath(RuleBasedStateMachine):
 
     def step(self, what: str, number: int) -> None:
         scope = Scope(CHANNELS[number % 2], TOPICS[number % 3] if number % 4 else None)
-        open_peers = [peer for peer in self.peers if peer.is_open and peer.session not in self.busy]
+        open_peers = [
+            peer for peer in self.peers if peer.is_open and (what != "drain" or peer.session not in self.busy)
+        ]
         peer = open_peers[number % len(open_peers)] if open_peers else None
         if what == "commit":
             self.commit([scope])
@@ -275,10 +277,11 @@ class LivePath(RuleBasedStateMachine):
         peer = self.one_of(data)
         self.planned(plan, lambda: self.drain(peer))
 
-    @precondition(some_are_open)
+    @precondition(lambda self: self.peers)
     @rule(data=st.data(), code=st.sampled_from([wire.SHUTTING_DOWN, wire.HELLO_TIMEOUT]))
     def a_session_is_closed(self, data: st.DataObject, code: wire.Close) -> None:
-        self.close(self.one_of(data), code)
+        """Also one that is: it happens that several find a reason at once."""
+        self.close(data.draw(st.sampled_from(self.peers)), code)
 
     @precondition(some_are_open)
     @rule(data=st.data())
@@ -362,6 +365,7 @@ class LivePath(RuleBasedStateMachine):
             listed.update(*index.values())
         known = {peer.session for peer in self.peers if peer.is_open} | {it.follower.bell for it in self.readers}
         assert listed <= known
+        assert all(session.cursor > registry.position for session in registry._ahead)
         assert self.hub.connection_count() == sum(peer.is_open for peer in self.peers)
 
     def teardown(self) -> None:
@@ -395,6 +399,6 @@ TestLivePath.settings = settings(
     deadline=None,
     max_examples=150,
     stateful_step_count=30,
-    phases=[Phase.generate, Phase.shrink],
+    phases=[Phase.generate],  # Phase.shrink gives a short play of a failure, after some minutes
     suppress_health_check=list(HealthCheck),
 )

@@ -135,7 +135,8 @@ def test_what_this_process_commits_is_published_without_reading_the_log(live: Li
     assert (spy.received, spy.pages()) == (live.log(), 0)
     live.foreign()
     live.wait_for(spy, 40)
-    assert (spy.received, spy.pages()) == (live.log(), 1)
+    assert spy.received == live.log()
+    assert spy.pages() > 0
 
 
 def test_the_frames_handed_over_are_those_of_the_log(live: Live) -> None:
