@@ -221,12 +221,12 @@ class HubState(Commands):
 
     def connection_count(self) -> int:
         """See Hub.connection_count."""
-        return 0 if self._closed else self.hub.connection_count()
+        return self._hub.connection_count() if self._started_in is _process else 0
 
     def close_all(self) -> None:
         """See Hub.close_all."""
-        if not self._closed:
-            self.hub.close_all()
+        if self._started_in is _process:
+            self._hub.close_all()
 
     def close(self, timeout: float = 5.0) -> None:
         """End the hub of this process: WebSockets (1001), followers, threads, files. Also twice, and before its start.

@@ -53,6 +53,14 @@ def count() -> Any:
     return jsonify(request_hub().connection_count())
 
 
+@pages.route("/close")
+def close() -> Any:
+    """End the hub; what is left open of its files."""
+    request_hub().close()
+    links = [os.path.realpath(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+    return jsonify([link for link in links if "hub.sqlite3" in link])
+
+
 def request_hub() -> Any:
     from flask import current_app
 
@@ -168,7 +176,8 @@ def create_app() -> Flask:
     def failed(error: Exception) -> tuple[str, int]:
         return f"the host's error page: {type(error).__name__}", getattr(error, "code", 500)
 
-    threading.Thread(target=follow, args=(app,), daemon=True).start()
+    if os.environ.get("HOST_FOLLOWS") != "no":
+        threading.Thread(target=follow, args=(app,), daemon=True).start()
     return app
 
 

@@ -87,6 +87,39 @@ def test_sockets_are_counted_until_they_are_gone(host: Host) -> None:
 
 
 @pytest.mark.parametrize("server", SERVERS)
+def test_the_host_may_end_its_hub_and_goes_on(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with (
+        Host(server, tmp_path_factory.mktemp("host")) as host,
+        connect(f"{host.ws_url}/hub/ws?token={TOKEN}", compression=None) as socket,
+    ):
+        socket.send(json.dumps({"type": "hello", "after_event_id": 0}))
+        assert json.loads(socket.recv(10))["type"] == "hello_ok"
+        assert host.call("GET", "/close").json() == []
+        with pytest.raises(ConnectionClosed) as caught:
+            socket.recv(20)
+        assert caught.value.rcvd is not None
+        assert caught.value.rcvd.code == 1001
+        for path in ("/hub/api/v1/channels", "/hub/health", "/hub/ws"):
+            answer = host.call("GET", path)
+            assert (answer.status_code, answer.json()["code"]) == (503, "SHUTTING_DOWN")
+        assert host.call("GET", "/count").json() == 0
+        assert host.call("GET", "/").status_code == 200
+    assert "Traceback" not in host.log()
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_damaged_database_costs_the_host_nothing(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("host")
+    (folder / "hub.sqlite3").write_bytes(b"no database at all" * 1000)
+    with Host(server, folder, HOST_FOLLOWS="no", GUNICORN_CMD_ARGS="-c /dev/null") as host:  # as hosts run it
+        for _ in range(60):
+            answer = host.call("GET", "/hub/api/v1/channels")
+            assert (answer.status_code, answer.json()["details"]) == (503, {"reason": "database unusable"})
+        assert host.call("GET", "/close").json() == []
+    assert "Traceback" not in host.log()
+
+
+@pytest.mark.parametrize("server", SERVERS)
 def test_it_ends_at_sigterm_with_sockets_open_and_no_traceback(
     server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
