@@ -14,6 +14,7 @@ import resource
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
@@ -36,7 +37,7 @@ from ..errors import (
     UnknownCoding,
     UriTooLong,
 )
-from . import connections
+from . import connections, descriptors
 from .api import dispatch
 
 logger = logging.getLogger("agentlip.worker")
@@ -84,6 +85,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             or cfg.post_request is not PostRequest.default
         )
         self._servers: list[Any] = []
+        descriptors.allow_all()
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         if files > 2 * _OTHER_FILES:
             self.worker_connections: int = min(self.worker_connections, files - _OTHER_FILES)
@@ -94,6 +96,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         """The server of one listening socket: gunicorn's usual one, which it would not let us get at."""
         self._limit_sending(sock)
         server = _Server(sock, handle=partial(self.handle, sock), spawn=spawn, **self._tls())
+        server.begin = self.begin
         if self.cfg.workers > 1:
             server.max_accept = 1
         self._servers.append(server)
@@ -117,11 +120,15 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             server.stop_accepting()
         connections.end_idle()
 
-    def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        connections.begin(client)
-        connections.rest(client)
+    def begin(self, sock: Any) -> None:
+        """A new connection: when few are free, another makes room."""
+        connections.begin(sock)
+        connections.rest(sock)
         if min(server.pool.free_count() for server in self._servers) < _FREE_CONNECTIONS:
             connections.make_room()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        self.begin(client)
         try:
             super().handle(listener, client, addr)
         finally:
@@ -210,10 +217,22 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
 
 
 class _Server(ggevent.StreamServer):  # type: ignore[misc]
+    """gevent's, with an end to handshakes of TLS; `begin` is told of each connection before its handshake."""
+
+    begin: Callable[[Any], None]
+
     def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
-        client_socket.settimeout(_HANDSHAKE_SECONDS)  # for TLS; `handle` takes it back
-        with suppress(TimeoutError, ssl.SSLError, ConnectionError):
-            return super().wrap_socket_and_handle(client_socket, address)
+        client_socket.settimeout(_HANDSHAKE_SECONDS)  # `handle` takes it back
+        self.begin(client_socket)
+        try:
+            encrypted = self.wrap_socket(client_socket, **self.ssl_args)
+        except OSError:  # of TLS, too late, or gone
+            client_socket.close()
+            return
+        finally:
+            connections.end(client_socket)
+        with encrypted:
+            self.handle(encrypted, address)
 
 
 class _AwaitedBody:

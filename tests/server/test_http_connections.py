@@ -9,13 +9,15 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from ..embedding.servers import Certificate
 from ..running_hub import Hub, eventually
 from .calls import API, unique
-from .raw_http import CHANNELS, channel_body, check_headers, dial, head, is_over, json_head, read_answer, talk
+from .raw_http import CHANNELS, Answer, channel_body, check_headers, dial, head, is_over, json_head, read_answer, talk
 
 SIGN_IN = "/ui/session"
 
@@ -314,3 +316,70 @@ def test_slow_headers_end_the_connection(hub: Hub) -> None:
         started = time.monotonic()
         assert is_over(sock)
         assert time.monotonic() - started < 5
+
+
+# On gunicorn's own way: with TLS, and with an access log
+
+
+class TlsHub(Hub):
+    """A hub that does TLS itself."""
+
+    def __init__(self, folder: Path, certificate: Certificate, **settings: Any) -> None:
+        super().__init__(folder, **settings)
+        self.certificate = certificate
+
+    def environment(self) -> dict[str, str]:
+        options = f"--certfile {self.certificate.file} --keyfile {self.certificate.key} --access-logfile /dev/null"
+        return super().environment() | {"GUNICORN_CMD_ARGS": options}
+
+    def _healthy(self) -> bool:
+        with contextlib.suppress(OSError):
+            return self.ask(head("GET", "/health")).status == 200
+        return False
+
+    def ask(self, data: bytes) -> Answer:
+        with dial(self.port) as sock, self.certificate.trusting().wrap_socket(sock, server_hostname="127.0.0.1") as tls:
+            with contextlib.suppress(OSError):
+                tls.sendall(data)
+            return read_answer(tls)
+
+
+@pytest.fixture(scope="module")
+def tls_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TlsHub]:
+    certificate = Certificate(tmp_path_factory.mktemp("certificate"))
+    hub = TlsHub(tmp_path_factory.mktemp("tls"), certificate, BODY_TIMEOUT=1, MAX_CONNECTIONS=1)
+    hub.start()
+    yield hub
+    hub.stop()
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (json_head(CHANNELS, 10 << 20) + b"x" * (10 << 20), 413),
+        (json_head(CHANNELS, 10 << 20, "Expect: 100-continue"), 413),
+        (json_head(CHANNELS, 100, "Expect: 100-continue", token=None), 401),
+        (json_head(CHANNELS, None) + b"zz\r\n", 400),
+        (json_head(CHANNELS, None, token=None) + b"zz\r\n", 401),
+        (UNREADABLE["a long header"][0], 431),
+        (UNREADABLE["nonsense"][0], 400),
+    ],
+)
+def test_with_tls_all_is_the_same(tls_hub: TlsHub, data: bytes, status: int) -> None:
+    answer = tls_hub.ask(data)
+    assert answer.status == status
+    check_headers(answer)
+
+
+def test_with_tls_a_body_that_never_comes_ends_the_connection(tls_hub: TlsHub) -> None:
+    started = time.monotonic()
+    with pytest.raises((OSError, AssertionError)):  # OpenSSL lets nobody answer then
+        tls_hub.ask(json_head(CHANNELS, 100))
+    assert time.monotonic() - started < 5
+
+
+def test_who_never_ends_the_handshake_of_tls_makes_room(tls_hub: TlsHub) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(1_100):
+            stack.enter_context(dial(tls_hub.port))
+        assert tls_hub.ask(head("GET", "/health")).status == 200
