@@ -67,7 +67,7 @@ class HubApp(Flask):
 
     def dispatch_request(self) -> ResponseReturnValue:
         """On Flask's way, after all hooks. That there is no such route may be told to any page."""
-        if request.routing_exception is None:
+        if request.routing_exception is None and request.endpoint != "agentlip.unknown":
             self.hosts.check(request.environ.get("HTTP_HOST"))
         return super().dispatch_request()
 

@@ -119,7 +119,6 @@ def _check(call: Call) -> None:
     if state.draining:
         raise ShuttingDown()
     state.store.check_file()
-    _check_server(call)
 
 
 def _check_server(call: Call) -> None:
@@ -156,12 +155,13 @@ def _accept(call: Call, view: Callable[..., Any]) -> Response:
     Functions that a host runs after each request come between, and may fail, or put another answer in its place.
     """
     call.state.calls += 1
-    if not call.state.hub.has_room:
-        raise ServiceUnavailable("connection limit")
     try:
         taken = find_socket(call.environ)
     except Exception as error:
         raise InvalidInput("The WebSocket handshake failed") from error
+    _check_server(call)  # not before: a test client, which has no socket, says nothing of the server
+    if not call.state.hub.has_room:
+        raise ServiceUnavailable("connection limit")
     response = (current_app.response_class if current_app else Response)(status=101)
     # An attribute and not a class of ours, in whose place Flask would put the class of a host.
     response.get_app_iter = lambda environ: _Iteration(call, view, taken)  # type: ignore[method-assign]

@@ -26,7 +26,6 @@ PATHS = [
     "/health",
     f"{API}/channels",
     f"{API}/messages/msg_1",
-    f"{API}/nothing",
     "/ui",
     "/ui/",
     "/ui/login",
