@@ -42,6 +42,14 @@ class TopicsPage(NamedTuple):
     has_more: bool
 
 
+class CountsPage(NamedTuple):
+    """How many messages topics had after the event `head`: `(topic id, channel id, count)`, by topic id."""
+
+    head: int
+    topics: list[tuple[str, str, int]]
+    has_more: bool
+
+
 class Totals(NamedTuple):
     """How many there are of each; `head` is the latest event id."""
 
@@ -56,6 +64,10 @@ _TOPICS = """
 SELECT t.id, t.channel_id, t.title, t.created_at, t.updated_at, c.name,
        (SELECT COUNT(*) FROM messages WHERE topic_id = t.id)
 FROM topics AS t JOIN channels AS c ON c.id = t.channel_id
+"""
+_COUNTS = """
+SELECT id, channel_id, (SELECT COUNT(*) FROM messages WHERE topic_id = t.id)
+FROM topics AS t WHERE id > ? ORDER BY id LIMIT ?
 """
 _LATEST = """
 SELECT id, substr(sender, 1, 200), created_at, substr(content_raw, 1, ?)
@@ -81,6 +93,13 @@ def topic(connection: sqlite3.Connection, topic_id: str) -> TopicsPage:
     queries.topic(connection, topic_id)
     rows = read_rows(connection, f"{_TOPICS} WHERE t.id = ?", (topic_id,))
     return TopicsPage(head, [_overview(connection, row) for row in rows], False)
+
+
+def counts(connection: sqlite3.Connection, after_id: str, limit: int) -> CountsPage:
+    """A page of the counts of all topics, by id; an index alone answers it."""
+    head = _begin(connection)
+    rows = connection.execute(_COUNTS, (after_id, limit + 1)).fetchall()
+    return CountsPage(head, rows[:limit], len(rows) > limit)
 
 
 def _begin(connection: sqlite3.Connection) -> int:

@@ -315,12 +315,32 @@ def test_topics_come_with_their_counts_as_of_an_event(hub: Hub) -> None:
     assert hub.call("GET", "/ui/data/topics", token=None).status_code == 401
 
 
+def test_the_messages_of_all_topics_are_counted_page_by_page(hub: Hub) -> None:
+    channel, topic = hub.make_topic("every topic", "one")
+    empty = hub.call("POST", "/api/v1/topics", {"channel_id": channel, "title": "empty"}).json()["topic"]["id"]
+    last = [hub.post(topic) for _ in range(3)][-1]
+    found: list[list[Any]] = []
+    page = {"has_more": True}
+    while page["has_more"]:
+        after = f"&after_id={found[-1][0]}" if found else ""
+        page = hub.call("GET", f"/ui/data/counts?limit=2{after}").json()
+        assert page["head"] == last["event_id"]
+        assert len(page["topics"]) <= 2
+        found += page["topics"]
+    assert found == sorted(found)
+    assert found == hub.call("GET", "/ui/data/counts").json()["topics"]
+    assert [each for each in found if each[1] == channel] == sorted([[topic, channel, 3], [empty, channel, 0]])
+    assert hub.call("GET", "/ui/data/counts", token=None).status_code == 401
+    assert hub.call("GET", "/ui/data/counts?limit=0").status_code == 400
+
+
 def test_the_status_has_the_figures_of_the_hub(hub: Hub) -> None:
     _, topic = hub.make_topic("status", "t")
     before = hub.call("GET", "/ui/data/status").json()
     with hub.listen():
         last = hub.post(topic)["event_id"]
         eventually(lambda: hub.call("GET", "/ui/data/status").json()["connections"] == before["connections"] + 1)
+        eventually(lambda: hub.call("GET", "/ui/data/status").json()["head"] == last)  # figures are kept for a moment
         after = hub.call("GET", "/ui/data/status").json()
     assert (after["head"], after["messages"]) == (last, before["messages"] + 1)
     assert len(after["events_per_bucket"]) == 60

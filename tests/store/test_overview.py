@@ -56,3 +56,9 @@ def test_the_last_event_before_a_moment_is_found(connection: sqlite3.Connection,
         expected = max((number for number, when in rows if when < second), default=0)
         # An id in a gap is as good: no event lies between.
         assert max(each for each in present if each <= event_id) == expected
+
+
+def test_messages_are_counted_by_an_index_alone(connection: sqlite3.Connection) -> None:
+    plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {overview._COUNTS}", ("", 10))]
+    assert any("messages USING COVERING INDEX idx_messages_topic" in step for step in plan)
+    assert not any("SCAN messages" in step or "B-TREE" in step for step in plan)

@@ -39,6 +39,13 @@ def topic(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
     return _page(call.state.store.read_long(overview.topic, topic_id, kind=PAGE))
 
 
+def counts(call: Call) -> tuple[int, dict[str, Any]]:
+    """How many messages each topic has, for the marks of what is unread in topics that the page has not loaded."""
+    limit = query.number(call.args, "limit", query.MAX_PAGE, 1, cap=query.MAX_PAGE)
+    after_id = checks.optional_id(query.text(call.args, "after_id"), "after_id")
+    return 200, call.state.store.read_long(overview.counts, after_id or "", limit, kind=PAGE)._asdict()
+
+
 def _page(page: TopicsPage) -> tuple[int, dict[str, Any]]:
     """`head` is the event after which the topics were so: later events come on top of them."""
     return 200, page._asdict() | {"topics": [_fields(each) for each in page.topics]}
@@ -89,5 +96,6 @@ def _size(path: Path) -> int:
 ENDPOINTS = (
     Endpoint("GET", "/ui/data/topics", topics, "read"),
     Endpoint("GET", "/ui/data/topics/<topic_id>", topic, "read"),
+    Endpoint("GET", "/ui/data/counts", counts, "read"),
     Endpoint("GET", "/ui/data/status", status, "read"),
 )

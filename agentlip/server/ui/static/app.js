@@ -4,12 +4,12 @@ import { BASE, call, get, onSignedOut } from "./net.js";
 import { Channel, Home, NewChannel } from "./channel.js";
 import { Events } from "./events.js";
 import { Finder } from "./finder.js";
-import { keepFor, unread } from "./keep.js";
+import { keepFor } from "./keep.js";
 import { Live } from "./live.js";
 import { go, here, href, useRoute } from "./route.js";
 import { Search } from "./search.js";
 import { Status } from "./status.js";
-import { apply, changed, loadChannels, readAgain, store, topicsOf, useStore } from "./store.js";
+import { apply, changed, freshChannels, loadChannels, loadUnread, readAgain, store, useStore } from "./store.js";
 import { Topic } from "./topic.js";
 
 const root = document.getElementById("app");
@@ -29,6 +29,7 @@ async function start() {
     const { replay_until } = await get("api/v1/events", { tail: 1 });
     await loadChannels();
     connect(replay_until);
+    void loadUnread().catch(() => {}); // the marks are not worth a page that does not come
   } catch (error) {
     return sayAndRetry(`${error.message}. Trying again …`);
   }
@@ -175,6 +176,7 @@ function LinkState() {
 
 function Channels({ current }) {
   const [making, setMaking] = useState(false);
+  const fresh = freshChannels();
   const channels = [...store.channels.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   return html`<nav class="channels" aria-label="Channels">
     <h2>
@@ -188,7 +190,7 @@ function Channels({ current }) {
             <a
               href=${href({ channel: id })}
               aria-current=${id === current ? "page" : null}
-              class=${topicsOf(id).some(unread) ? "fresh" : ""}
+              class=${fresh.has(id) ? "fresh" : ""}
               dir="auto"
               >${name}</a
             >

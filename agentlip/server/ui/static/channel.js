@@ -2,9 +2,9 @@
 import { html, useEffect, useRef, useState } from "./html.js";
 import { call } from "./net.js";
 import { Dialog, Form } from "./dialog.js";
-import { markRead, unread } from "./keep.js";
+import { unread } from "./keep.js";
 import { go, href } from "./route.js";
-import { changed, loadTopics, onMissed, store, topicsOf, useStore } from "./store.js";
+import { freshChannels, loadTopics, markAllRead, onMissed, store, topicsOf, useStore } from "./store.js";
 import { plural, Time } from "./text.js";
 
 export function Home() {
@@ -61,12 +61,13 @@ function Topics({ channel }) {
           A topic is one conversation. Make one with “New topic”, or on the command line:<//
         >`;
   }
-  const some = topics.some(unread);
+  const fresh = freshChannels();
+  const some = channel ? fresh.has(channel.id) : fresh.size > 0;
   return html`<ul class="topics">
       ${topics.map((topic) => html`<${Row} key=${topic.id} topic=${topic} named=${!channel} />`)}
     </ul>
     <p class="buttons">
-      ${some && html`<button class="quiet" onClick=${() => (topics.forEach(markRead), changed())}>Mark all as read</button>`}
+      ${some && html`<button class="quiet" onClick=${() => markAllRead(channel?.id)}>Mark all as read</button>`}
       ${state.has_more && html`<button onClick=${() => setCount(count + 50)}>More topics</button>`}
     </p>`;
 }

@@ -28,6 +28,9 @@ export function markOwn(topic, isCounted) {
   const read = recall(`read:${topic.id}`) ?? 0;
   if (!isCounted || read < topic.message_count) keep(`read:${topic.id}`, read + 1);
 }
+// Whether this has changed anything: not in a browser that keeps nothing.
 export function markRead(topic) {
-  if (recall(`read:${topic.id}`) !== topic.message_count) keep(`read:${topic.id}`, topic.message_count);
+  if (recall(`read:${topic.id}`) === topic.message_count) return false;
+  keep(`read:${topic.id}`, topic.message_count);
+  return recall(`read:${topic.id}`) === topic.message_count;
 }

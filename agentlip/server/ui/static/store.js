@@ -1,6 +1,7 @@
 // What the page knows of channels and topics, kept in step by the events of the live link.
 import { get } from "./net.js";
 import { useEffect, useReducer } from "./html.js";
+import { markRead, unread } from "./keep.js";
 import { here } from "./route.js";
 
 const DRAW_MS = 50; // with many events a second the page is drawn this often, not once for each
@@ -48,6 +49,7 @@ export function readAgain() {
   const shown = here().topic;
   for (const id of [...store.topics.keys()]) if (id !== shown) store.topics.delete(id);
   void loadChannels().catch(() => {}); // the views tell of what fails
+  void loadUnread().catch(() => {});
   for (const reader of [...readers]) reader();
   changed();
 }
@@ -60,6 +62,45 @@ export async function loadChannels() {
   } while (page.has_more);
   changed();
 }
+
+// Topics that are not loaded and have messages that were not read here, as the hub counts them.
+const unloaded = new Map();
+
+export async function loadUnread() {
+  unloaded.clear();
+  let page = {};
+  do {
+    page = await get("ui/data/counts", { after_id: page.topics?.at(-1)[0] });
+    for (const [id, channel_id, message_count] of page.topics) {
+      const topic = { id, channel_id, message_count };
+      if (!store.topics.has(id) && unread(topic)) unloaded.set(id, topic);
+    }
+  } while (page.has_more);
+  changed();
+}
+
+// The channels in which something is unread.
+export function freshChannels() {
+  const fresh = new Set([...unloaded.values()].map((topic) => topic.channel_id));
+  for (const topic of store.topics.values()) if (!fresh.has(topic.channel_id) && unread(topic)) fresh.add(topic.channel_id);
+  return fresh;
+}
+
+export function markAllRead(channelId) {
+  for (const topic of [...store.topics.values(), ...unloaded.values()]) {
+    if (channelId && topic.channel_id !== channelId) continue;
+    markRead(topic);
+    unloaded.delete(topic.id);
+  }
+  changed();
+}
+
+// What is read in another window of this browser is read here, too.
+addEventListener("storage", ({ key }) => {
+  const topic = unloaded.get(key?.split(":read:")[1]);
+  if (topic && !unread(topic)) unloaded.delete(topic.id);
+  changed();
+});
 
 export async function loadTopics(parameters) {
   const page = await get("ui/data/topics", parameters);
@@ -74,6 +115,7 @@ export async function loadTopic(id) {
 function learn(page) {
   for (const topic of page.topics) {
     const known = store.topics.get(topic.id);
+    unloaded.delete(topic.id);
     if (!known || known.asOf <= page.head) store.topics.set(topic.id, { ...topic, asOf: page.head });
   }
   changed();
@@ -113,6 +155,7 @@ const takers = {
   "channel.created": (_event, { channel }) => store.channels.set(channel.id, channel),
   "topic.created": ({ event_id }, { topic }) => {
     if (store.topics.has(topic.id)) return;
+    unloaded.delete(topic.id);
     const channel_name = store.channels.get(topic.channel_id)?.name ?? "";
     store.topics.set(topic.id, { ...topic, channel_name, message_count: 0, latest: null, asOf: event_id });
   },

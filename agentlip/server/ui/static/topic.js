@@ -171,8 +171,8 @@ function latest(conversation, topic) {
 function useSeen(topic, conversation) {
   useEffect(() => {
     const look = () => {
-      if (document.visibilityState === "visible" && conversation.loaded && conversation.atEnd && conversation.following)
-        markRead(topic);
+      const { loaded, atEnd, following } = conversation;
+      if (document.visibilityState === "visible" && loaded && atEnd && following && markRead(topic)) changed();
     };
     look();
     document.addEventListener("visibilitychange", look);
