@@ -60,9 +60,15 @@ class Offline:
         return found
 
     def search(
-        self, q: str, *, channel_id: str | None = None, topic_id: str | None = None, limit: int = 50
+        self,
+        q: str,
+        *,
+        channel_id: str | None = None,
+        topic_id: str | None = None,
+        limit: int = 50,
+        before_id: str | None = None,
     ) -> SearchPage:
-        return self._file.read(search, words_of(q), channel_id, topic_id, limit)
+        return self._file.read(search, words_of(q), channel_id, topic_id, limit, before_id)
 
     def events(
         self,

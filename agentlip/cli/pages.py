@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from ..model import Event, Message, MessagePage, Topic, TopicPage
+from ..model import Event, Message, MessagePage, SearchPage, Topic, TopicPage
 from .context import Reader
 
 MAX_PAGE = 1000
@@ -48,6 +48,23 @@ def messages(
         elif page.messages:
             found, before_id = found + page.messages, page.messages[-1].id
     return MessagePage(found, more)
+
+
+def search(reader: Reader, q: str, limit: int, channel_id: str | None, topic_id: str | None) -> SearchPage:
+    """Up to `limit` messages that hold all words of `q`, newest first."""
+    found: list[Message] = []
+    more, fts_used = True, False
+    while more and len(found) < limit:
+        page = reader.search(
+            q,
+            channel_id=channel_id,
+            topic_id=topic_id,
+            limit=min(limit - len(found), MAX_PAGE),
+            before_id=found[-1].id if found else None,
+        )
+        found += page.messages
+        more, fts_used = page.has_more and bool(page.messages), page.fts_used
+    return SearchPage(found, more, fts_used)
 
 
 def events(reader: Reader, after: int, channels: Sequence[str] = (), topics: Sequence[str] = ()) -> Iterator[Event]:

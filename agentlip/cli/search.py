@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from ..model import SearchPage
-from . import conversation, output
+from . import conversation, output, pages
 from .command import Command, field
 from .context import Context
 from .lookup import channel_id, topic_id
@@ -29,11 +29,12 @@ def search(context: Context, query: str, channel: str | None, topic: str | None,
     Example: agentlip search "release notes" --channel general
     """
     with context.reader() as reader:
-        found = reader.search(
+        found = pages.search(
+            reader,
             query,
-            channel_id=channel_id(reader, channel) if channel else None,
-            topic_id=topic_id(reader, topic) if topic else None,
-            limit=limit,
+            limit,
+            channel_id(reader, channel) if channel else None,
+            topic_id(reader, topic) if topic else None,
         )
         places = Places(reader)
         if context.as_json:
@@ -41,8 +42,7 @@ def search(context: Context, query: str, channel: str | None, topic: str | None,
         else:
             conversation.show(found.messages, places)
     if found.has_more and not context.as_json:
-        output.note("there are more; raise --limit or narrow the search" if limit < 1000 else
-                    "there are more; narrow the search")  # fmt: skip
+        output.note("there are more; raise --limit or narrow the search")
 
 
 def _print_json(found: SearchPage, query: str, places: Places) -> None:

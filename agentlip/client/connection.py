@@ -80,6 +80,10 @@ class Connection:
                     self._encrypt(context or ssl.create_default_context())
             except ssl.SSLError as error:
                 raise ConnectionLost(f"no trusted TLS connection to {self._address.url}") from error
+            except socket.gaierror as error:
+                raise ConnectionLost(f"the name {self._protocol.uri.host} can not be resolved") from error
+            except TimeoutError as error:
+                raise ConnectionLost(f"{self._address.url} does not answer in time") from error
             except OSError as error:
                 raise ConnectionLost(f"no hub answers at {self._address.url}") from error
             self._shake_hands()

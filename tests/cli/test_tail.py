@@ -226,10 +226,27 @@ def test_long_parts_of_the_log_are_whole_or_say_so(hub: WorkingFolder, long_topi
     assert len(rows(done(hub, "tail", "--no-follow", "-n", 1400))) == 1400
 
 
-def test_a_search_that_can_not_tell_all_says_so(hub: WorkingFolder, long_topic: str) -> None:
-    found = hub.run("search", "m", "--topic", long_topic, "--limit", 5000)
-    assert len(rows(found.stdout)) == 1000
-    assert found.stderr == "agentlip: there are more; narrow the search\n"
+def test_a_long_search_is_whole_or_says_so(hub: WorkingFolder, long_topic: str) -> None:
+    assert len(rows(done(hub, "search", "m", "--topic", long_topic, "--limit", 5000))) == 1502
+    found = hub.run("search", "m", "--topic", long_topic, "--limit", 1200)
+    assert [row[3] for row in rows(found.stdout)] == [f"m{number}" for number in range(1501, 301, -1)]
+    assert found.stderr == "agentlip: there are more; raise --limit or narrow the search\n"
+
+
+def test_long_lists_of_channels_and_attachments_are_whole(hub: WorkingFolder) -> None:
+    topic, _ = topic_in(hub, "wide")
+
+    def make_all(transaction: Transaction) -> None:
+        for number in range(1100):
+            mutations.create_channel(transaction, f"wide {number}", None)
+            mutations.add_attachment(transaction, topic, "k", None, {"n": number}, str(number), None)
+
+    with closing(Store(hub.folder / "db.sqlite3", "NORMAL", 30.0, lambda _entries: None)) as store:
+        store.write(make_all, heavy=True)
+    for options in ((), ("--offline",)):
+        assert sum(row[1].startswith("wide ") for row in rows(done(hub, "channel", "list", *options))) == 1100
+        assert len(rows(done(hub, "attachment", "list", topic, *options))) == 1100
+    assert json_of(hub.run("attachment", "list", topic, "--json"))["count"] == 1100
 
 
 @pytest.mark.parametrize("line", ["events --limit 0", "events --tail 0", "msg tail x -n 0", "msg page x --limit -1",

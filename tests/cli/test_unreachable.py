@@ -74,6 +74,14 @@ def test_a_name_that_can_not_be_resolved(here: WorkingFolder) -> None:
     assert words == "The name no-such-host.invalid can not be resolved; is the URL right, and the network up?"
 
 
+def test_a_rate_limit_is_waited_for(here: WorkingFolder) -> None:
+    here.up(RATE_LIMIT_PER_CLIENT=1)
+    processes = [here.start("channel", "create", f"c{number}") for number in range(4)]
+    for process in processes:
+        assert process.communicate(timeout=60)[1] == ""
+    assert [process.returncode for process in processes] == [0] * 4
+
+
 @pytest.mark.parametrize("token", [None, "wrong"])
 def test_a_wrong_token_has_a_hint(here: WorkingFolder, token: str | None) -> None:
     here.up()
