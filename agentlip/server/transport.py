@@ -1,9 +1,8 @@
 """One WebSocket's bytes: the handshake, and after it the only reader and writer of the socket.
 
-simple-websocket only tells where each server keeps its socket.  It never writes: it sends once and
-ignores the count, so a slow client would get cut frames.  Its reader thread is never started either:
-`run` is the only reader, on the greenlet or thread that accepted the request.  Writes never block:
-see hub.sendqueue.
+simple-websocket, which flask-sock would run here, sends once and ignores the count, so a slow client would get cut
+frames.  `run` is the only reader, on the greenlet or thread that accepted the request.  Writes never block: see
+hub.sendqueue; what they write to is a server.stream.
 
 Closing: the Close frame goes out behind nothing but a half-sent frame, then the write side is
 shut, and the reader waits for the peer's Close; the hub's sweeper ends what takes too long.
