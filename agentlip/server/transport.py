@@ -192,9 +192,10 @@ class SocketTransport:
         """Wait until the kernel takes bytes; a peer that has read none of them for the send timeout is closed.
 
         The kernel takes none before a good part of its buffer is free, which may be long with a peer that reads slowly
-        but all the time: what it has read shows in steps, as large as its own kernel's buffer.
+        but all the time: what it has read shows in steps, and on one machine they are as large as its kernel's buffer.
+        So half the time more is given for the first step, and twice the time for further ones.
         """
-        stream, pause, patience = self._stream, min(1.0, self._send_timeout / 4), self._send_timeout
+        stream, pause, patience = self._stream, min(1.0, self._send_timeout / 4), 1.5 * self._send_timeout
         since, left = time.monotonic(), 0
         while not stream.wait_writable(pause):
             now, before = time.monotonic(), left
