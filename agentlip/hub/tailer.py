@@ -48,6 +48,8 @@ class Tailer:
         self._tail = tail
         self._batch_events = min(BATCH_EVENTS, batch_events)
         self._wakeup: concurrency.Wakeup = concurrency.new_wakeup()
+        # `wake` adds to what was handed over and says when to look; the tailer takes away, and forgets a look before it
+        # reads the log, so that a later one is never lost. All else is the tailer's own.
         self._lock = concurrency.native_lock()
         self._handed: deque[Entry] = deque()
         self._handed_bytes = 0

@@ -18,6 +18,7 @@ from agentlip.store.writer import Transaction
 from ..running_hub import Hub, receive_until
 
 EVENTS = 120_000
+OTHERS = 8000
 EVERY = 4000  # so many events are between two that match
 
 
@@ -28,7 +29,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
     def fill(transaction: Transaction) -> None:
         for number in range(1, EVENTS + 1):
-            topic = "topic_wanted" if number % EVERY == 0 else f"topic_of_others_{number % 900}"
+            topic = "topic_wanted" if number % EVERY == 0 else f"topic_of_others_{number % OTHERS}"
             transaction.append("filled", Scope("ch_filled", topic), Entity("e", "e_1"), {})
 
     store = Store(folder / "db.sqlite3", "NORMAL", 30.0)
@@ -58,26 +59,27 @@ def test_a_long_replay_of_many_ids_is_complete_and_goes_on_live(hub: Hub, count:
 def test_posts_do_not_wait_for_replays_of_very_many_ids(hub: Hub) -> None:
     _, topic_id = hub.make_topic("busy")
     over = threading.Event()
+    everybody = [f"topic_of_others_{number}" for number in range(OTHERS)]
 
     def replay() -> None:
         while not over.is_set():
-            with hub.listen(subscriptions={"topics": topics(8000)}) as (socket, _):
-                receive_until(socket, EVENTS)
+            with hub.listen(subscriptions={"topics": everybody}) as (socket, _):
+                receive_until(socket, EVENTS // 4)
 
-    replays = [threading.Thread(target=replay) for _ in range(3)]
+    replays = [threading.Thread(target=replay) for _ in range(2)]
     for thread in replays:
         thread.start()
-    slowest = 0.0
+    waited = []
     try:
-        for _ in range(60):
+        for _ in range(40):
             started = time.monotonic()
             hub.post(topic_id)
-            slowest = max(slowest, time.monotonic() - started)
+            waited.append(time.monotonic() - started)
     finally:
         over.set()
         for thread in replays:
             thread.join(60)
-    assert slowest < 0.3, "with a look-up for each id it was more than a second"
+    assert sorted(waited)[20] < 0.15, "with a look-up for each id every post waits longer than that"
 
 
 def test_more_ids_than_that_are_refused(hub: Hub) -> None:
