@@ -81,6 +81,7 @@ class Session:
         "_stage",
         "closed_with",
         "cursor",
+        "is_welcome",
         "opened",
         "subscription",
         "transport",
@@ -98,6 +99,7 @@ class Session:
         self.opened = time.monotonic()
         self._next_ping = self.opened + hub.settings.ping_interval
         self.closed_with: wire.Close | None = None
+        self.is_welcome: Callable[[], bool] | None = None  # asked with each ping, of a person who may sign out
 
     @property
     def state(self) -> State:
@@ -236,4 +238,7 @@ class Session:
             self.drop()
         elif now >= self._next_ping:
             self._next_ping = now + self._hub.settings.ping_interval
-            self.transport.ping()
+            if self.is_welcome is None or self.is_welcome():
+                self.transport.ping()
+            else:
+                self.close(wire.SIGNED_OUT)

@@ -37,22 +37,22 @@ def _serializer(token: str) -> URLSafeTimedSerializer:
 
 
 def session_of(folder: Path, token: str, environ: Mapping[str, Any]) -> str | None:
-    """The session of the hub with this token that the request bears, as its cookie has it; None also when too old.
-
-    `folder` is where the hub keeps which ones were ended.
-    """
+    """The session of the hub with this token that the request bears, as its cookie has it, if it is good."""
     cookies = environ.get("HTTP_COOKIE", "")
     if not token or "agentlip_" not in cookies:
         return None
     value = parse_cookie(cookies).get(cookie_name(token))
+    return value if value is not None and is_good(folder, token, value) else None
+
+
+def is_good(folder: Path, token: str, session: str) -> bool:
+    """Whether it is one, is not too old and was not ended; `folder` is where the hub keeps which ones were."""
     try:
-        if value is None:
-            return None
-        content, began = _serializer(token).loads(value, max_age=SESSION_SECONDS, return_timestamp=True)
+        content, began = _serializer(token).loads(session, max_age=SESSION_SECONDS, return_timestamp=True)
     except BadData:
-        return None
+        return False
     is_person = content == "person" or (isinstance(content, list) and content[:1] == ["person"])
-    return None if not is_person or signed_out.has_ended(folder, value, began.timestamp()) else value
+    return is_person and not signed_out.has_ended(folder, session, began.timestamp())
 
 
 def set_cookie(token: str, base: str, *, secure: bool) -> str:

@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Request, Response, current_app
@@ -38,8 +39,9 @@ from ..errors import (
     UpgradeRequired,
 )
 from ..hub.session import Session
-from . import auth, connections, logs
+from . import auth, connections, logs, sessions
 from .api.dispatch import METHODS, RULE, Answer, Call, answer_error, bare_answer
+from .limits import PERSON
 from .state import HubState
 from .stream import stream_of
 from .transport import SocketTransport, find_socket, switch_protocols
@@ -93,7 +95,7 @@ def register(bp: Blueprint) -> dict[str, Answer]:
 def _check(call: Call) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
     state, request = call.state, call.request
-    auth.admit(state, request.environ, "connect")
+    call.caller = auth.admit(state, request.environ, "connect")
     connections.keep(request.environ)
     auth.check_origin(state.settings, request.headers.get("Origin"), request.environ.get("HTTP_HOST", ""))
     if request.method != "GET":
@@ -212,6 +214,7 @@ def run_session(call: Call, taken: Any) -> None:
     try:
         transport = SocketTransport(stream_of(taken), call.state.settings)
         session = hub.open(transport)
+        session.is_welcome = _welcome(call)
         _log(call, "connect", {})
         transport.run(session)
     except Exception:
@@ -224,6 +227,14 @@ def run_session(call: Call, taken: Any) -> None:
         closed = session.closed_with if session is not None else None
         code = closed.code if closed is not None else 1006
         _log(call, "disconnect", {"code": code, "duration_ms": round(1000 * (time.monotonic() - started), 1)})
+
+
+def _welcome(call: Call) -> Callable[[], bool] | None:
+    """Whether the browser's session that opened the WebSocket is still good; None when it was opened by other right."""
+    if call.caller is None or call.caller.lane != PERSON or not call.caller.credential:
+        return None
+    state = call.state
+    return partial(sessions.is_good, state.settings.db.parent, state.token, call.caller.credential)
 
 
 def _log(call: Call, event: str, fields: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import requests
 from itsdangerous import TimestampSigner, URLSafeTimedSerializer
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from agentlip.server import sessions, signed_out
 from agentlip.workspace import LOGIN_CODES, make_login_code
@@ -179,6 +179,33 @@ def test_a_session_that_was_ended_stays_so_in_every_worker_and_after_a_restart(s
         eventually(ask, 30, "an answer of each worker")
         hub.stop()
         hub.start()
+
+
+def test_open_websockets_of_an_ended_session_end(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub(WORKERS=2, PING_INTERVAL=1)
+    cookie, other = cookie_of(sign_in(hub)), cookie_of(sign_in(hub))
+    with contextlib.ExitStack() as stack:
+
+        def opened(**how: Any) -> ClientConnection:
+            socket = stack.enter_context(connect(f"ws://127.0.0.1:{hub.port}/ws", **how))
+            socket.send('{"type": "hello", "after_event_id": 0}')
+            assert json.loads(socket.recv(timeout=10))["type"] == "hello_ok"
+            return socket
+
+        by_cookie = {"origin": hub.url, "additional_headers": {"Cookie": cookie}}
+        ended = [opened(**by_cookie) for _ in range(4)]
+        stay = [
+            opened(**by_cookie | {"additional_headers": {"Cookie": other}}),
+            opened(additional_headers={"Authorization": f"Bearer {TOKEN}"}),
+        ]
+        assert call(hub, "DELETE", "/ui/session", cookie, {"base": "/"}).status_code == 200
+        for each in ended:
+            with pytest.raises(ConnectionClosed) as closed:
+                each.recv(timeout=10)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "Signed out")
+        event = hub.call("POST", "/api/v1/channels", {"name": "later"}).json()["event_id"]
+        assert [json.loads(each.recv(timeout=10))["event_id"] for each in stay] == [event, event]
 
 
 def test_what_is_kept_of_ended_sessions_is_bounded(hub: Hub) -> None:

@@ -88,6 +88,7 @@ class Call:
         self.body: dict[str, Any] = {}
         self.body_received = False
         self.event_ids: list[int] = []
+        self.caller: limits.Caller | None = None  # of a WebSocket, once it is let in
 
     @property
     def args(self) -> MultiDict[str, str]:
