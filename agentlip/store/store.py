@@ -64,7 +64,10 @@ class Store:
         self._peers.start()
 
     def _committed(self, entries: Sequence[log.Entry]) -> None:
-        self._on_commit(entries)
+        try:
+            self._on_commit(entries)
+        except Exception:  # the writes are committed, and their callers must hear so
+            logger.exception("Telling of a commit failed")
         self._peers.ring()
 
     def write(self, command: Callable[..., T], *args: Any, heavy: bool = False) -> T:

@@ -572,3 +572,19 @@ def test_a_write_that_changes_nothing_wakes_nobody(path: Path, topic: Topic, doo
             doorbell.recv(9)
     finally:
         store.close()
+
+
+def test_a_write_is_done_though_telling_of_it_fails(
+    path: Path, topic: Topic, doorbell: socket.socket, caplog: pytest.LogCaptureFixture
+) -> None:
+    def tell(_entries: Sequence[Entry]) -> None:
+        raise RuntimeError("nobody listens")
+
+    store = Store(path, "NORMAL", 5.0, tell)
+    try:
+        message = store.write(mutations.post_message, topic.id, "ann", "hi")[0]
+        assert store.read(queries.message, message.id) == message
+        assert len(doorbell.recv(9)) == 1
+        assert caplog.text.count("Telling of a commit failed") == 1
+    finally:
+        store.close()
