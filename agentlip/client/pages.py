@@ -65,11 +65,16 @@ class Pages(Calls):
     def iter_events(
         self, after: int = 0, *, channels: Iterable[str] = (), topics: Iterable[str] = ()
     ) -> Iterator[Event]:
-        """The events after an id up to the end of the log, ascending; `stream` goes on with those to come."""
+        """The events after an id up to the end that the log has now, ascending; `stream` goes on with those to come."""
         in_channels, in_topics = ids("channels", channels), ids("topics", topics)
+        head = None
         while True:
             page = self.events(after, _PAGE, channels=in_channels, topics=in_topics)
-            yield from page.events
-            if not page.events or page.events[-1].event_id >= page.replay_until:
+            head = page.replay_until if head is None else head
+            for event in page.events:
+                if event.event_id > head:
+                    return
+                yield event
+            if not page.events or page.events[-1].event_id >= head:
                 return
             after = page.events[-1].event_id

@@ -67,6 +67,15 @@ def test_events(client: HubClient, topic: str) -> None:
     assert everything == list(range(1, ids[-1] + 1))  # type: ignore[operator]
 
 
+def test_events_end_although_more_come_all_the_time(client: HubClient, topic: str) -> None:
+    head = client.post_message(topic, "me", "last").event_id
+    found = []
+    for event in client.iter_events(topics=[topic]):
+        found.append(event.event_id)
+        client.post_message(topic, "me", "and more")
+    assert found[-1] == head
+
+
 def test_attachments_and_channels(client: HubClient, topic: str) -> None:
     made = [client.add_attachment(topic, "note", {"n": number}).attachment for number in range(7)]
     assert list(client.iter_attachments(topic)) == made[::-1]
