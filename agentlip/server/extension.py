@@ -48,6 +48,7 @@ class Agentlip:
             ui.register(blueprint)
         if self._embedded:
             _exempt_from_csrf(app, blueprint)
+            ws.empty_bodies(blueprint)
             if settings.allowed_hosts is not None:
                 _refuse_other_hosts(blueprint, state, AllowedHosts(settings.allowed_hosts))
         prefix = url_prefix or self._url_prefix

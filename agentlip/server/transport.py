@@ -29,6 +29,7 @@ from .stream import TcpStream
 
 SEND_BUFFER = 128 * 1024
 RECEIVE_BYTES = 16 * 1024
+_SOCKET = "agentlip.socket"
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n"
@@ -43,11 +44,16 @@ logger = logging.getLogger("agentlip.ws")
 
 def find_socket(environ: Mapping[str, Any]) -> socket.socket:
     """The socket of a request, where each kind of server keeps it. Raises when the server does not show it."""
-    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+    sock = environ.get("gunicorn.socket") or environ.get("werkzeug.socket") or environ.get(_SOCKET)
     if sock is None:  # gevent's pywsgi
         stream = environ["wsgi.input"]
         sock = getattr(stream, "rfile", stream).raw._sock
     return sock  # type: ignore[no-any-return]
+
+
+def keep_socket(environ: dict[str, Any]) -> None:
+    """Have it found again when the body is replaced. Raises as `find_socket` does."""
+    environ[_SOCKET] = find_socket(environ)
 
 
 def switch_protocols(sock: socket.socket, environ: Mapping[str, Any], patience: float) -> None:

@@ -22,9 +22,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from typing import Any
 
-from flask import Blueprint, Request, Response, current_app
+from flask import Blueprint, Request, Response, current_app, request
 from flask.globals import request_ctx
 from flask_sock import Sock
 
@@ -44,7 +45,7 @@ from .api.dispatch import METHODS, RULE, Answer, Call, answer_error, bare_answer
 from .limits import PERSON
 from .state import HubState
 from .stream import stream_of
-from .transport import SocketTransport, find_socket, switch_protocols
+from .transport import SocketTransport, find_socket, keep_socket, switch_protocols
 
 logger = logging.getLogger("agentlip.ws")
 
@@ -92,6 +93,21 @@ def register(bp: Blueprint) -> dict[str, Answer]:
     return {"/ws": answer}
 
 
+def empty_bodies(bp: Blueprint) -> None:
+    """Let functions of a host read the body of an upgrade: where pywsgi has the connection itself they would wait."""
+
+    @bp.url_value_preprocessor
+    def empty(endpoint: str | None, _values: dict[str, object] | None) -> None:
+        if endpoint == request.blueprint + ".ws" and not _has_body(request):  # type: ignore[operator]
+            with suppress(Exception):  # which `_accept` tells
+                keep_socket(request.environ)
+            request.environ["wsgi.input"] = BytesIO()
+
+
+def _has_body(request: Request) -> bool:
+    return bool(request.content_length) or "HTTP_TRANSFER_ENCODING" in request.environ
+
+
 def _check(call: Call) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
     state, request = call.state, call.request
@@ -102,7 +118,7 @@ def _check(call: Call) -> None:
         raise InvalidInput("A WebSocket starts with GET")
     if request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
         raise InvalidInput("A WebSocket needs HTTP/1.1")
-    if request.content_length or "HTTP_TRANSFER_ENCODING" in request.environ:
+    if _has_body(request):
         raise InvalidInput("A WebSocket request has no body")
     if "websocket" not in request.headers.get("Upgrade", "").lower():
         raise UpgradeRequired()

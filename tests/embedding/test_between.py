@@ -86,6 +86,11 @@ def test_those_who_come_in_at_once_are_let_in_up_to_the_limit_and_the_rest_is_to
         assert sorted(answers) == [101] * SLOTS + [503] * 3
 
 
+def test_a_host_may_read_the_body_that_an_upgrade_does_not_have(host: Host) -> None:
+    with opened(host, "X-Read: 1\r\n") as raw:
+        assert raw.hello(10**6)["type"] == "hello_ok"
+
+
 def test_nothing_of_this_is_an_error_to_the_server(host: Host) -> None:
     with opened(host) as raw:
         raw.reset()
