@@ -19,7 +19,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -182,15 +182,19 @@ def _accept(call: Call, view: Callable[..., Any]) -> Response:
         raise ServiceUnavailable("connection limit")
     response = (current_app.response_class if current_app else Response)(status=101)
     # An attribute and not a class of ours, in whose place Flask would put the class of a host.
-    response.get_app_iter = lambda environ: _Iteration(call, view, taken)  # type: ignore[method-assign]
+    at_the_end = response._on_close  # not the response itself, which would stay as long as the WebSocket
+    response.get_app_iter = lambda environ: _Iteration(call, view, taken, at_the_end)  # type: ignore[method-assign]
     return response
 
 
 class _Iteration:
     """The body of the response: it yields nothing, and its first step is the whole session."""
 
-    def __init__(self, call: Call, view: Callable[..., Any], taken: Any) -> None:
+    def __init__(
+        self, call: Call, view: Callable[..., Any], taken: Any, at_the_end: Sequence[Callable[[], Any]]
+    ) -> None:
         self._run: Callable[[], None] | None = lambda: _hold(call, view, taken)
+        self._at_the_end = at_the_end
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -200,6 +204,11 @@ class _Iteration:
         if run is not None:
             run()
         raise StopIteration
+
+    def close(self) -> None:
+        """Call what was given to `response.call_on_close`."""
+        for function in self._at_the_end:
+            function()
 
 
 def _hold(call: Call, view: Callable[..., Any], taken: Any) -> None:

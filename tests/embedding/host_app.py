@@ -166,6 +166,8 @@ def create_app() -> Flask:
         if request.headers.get("X-Fail-After"):
             raise RuntimeError("the host's after_request fails")
         response.headers["X-Host"] = "was here"
+        if request.headers.get("X-Between"):
+            response.call_on_close(lambda: print("closed by the server", flush=True))
         return response
 
     @app.errorhandler(404)
