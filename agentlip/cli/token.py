@@ -11,6 +11,7 @@ import click
 
 from .. import writer_lock
 from ..client import HubClient
+from ..client.address import url_in
 from ..config import Settings
 from ..errors import AgentlipError, ConfigError, MissingAuth
 from ..workspace import TOKEN_FILE, load_or_make_token, read_server_file, replace_token
@@ -61,18 +62,24 @@ def rotate(context: Context) -> None:
     if _configured() is not None:
         raise ConfigError(f"AGENTLIP_AUTH_TOKEN gives the token, {_NOT_USED}; change it there and start the hub again")
     running, old = Running.look(folder), _kept(folder)
-    if running.health is not None and running.server is not None and running.server.get("auth_token") != old:
+    is_there = running.health is not None or running.holder is not None
+    if is_there and running.server is not None and running.server.get("auth_token") != old:
         raise ConfigError(
             f"the running hub has another token than the file auth_token: AGENTLIP_AUTH_TOKEN gives it, or the file "
             f"was changed since; stop the hub first, {_NOT_USED} by it"
         )
+    process = HubProcess.find(folder) if is_there else None
+    is_certain = process is not None and running.server is not None and process.pid == running.server.get("pid")
+    if running.holder is not None and running.url is None and not is_certain:
+        raise ConfigError(
+            f"{f'process {running.holder}' if running.holder else 'a process'} has the workspace, but does not answer: "
+            "it would keep the old token. Wait until it has started, or stop it; nothing was changed"
+        )
     new = replace_token(folder)
-    process = None
-    if running.url is not None and running.server is not None:
-        process = HubProcess.find(folder)
-        if process is None or process.pid != running.server.get("pid"):
+    if is_there:
+        if process is None or running.server is None or not is_certain:
             raise ConfigError(f"the new token is made, but the hub at {running.url} keeps the old one: start it again")
-        _reload(process, folder, running.url, old or "", new)
+        _reload(process, folder, url_in(running.server), old or "", new)
     _report(context, process)
 
 

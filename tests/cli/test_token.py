@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from websockets.sync.client import connect
 
 from agentlip.workspace import write_server_file
+from agentlip.writer_lock import WriterLock
 
-from ..running_hub import TOKEN
+from ..running_hub import TOKEN, eventually
 from ..server.raw_socket import close_of
 from .working_folder import WorkingFolder, json_of, words_of, working_folder
 
@@ -113,6 +115,37 @@ def test_a_hub_that_can_not_be_told_keeps_the_old_token_and_that_is_said(here: W
     assert words_of(done) == f"the new token is made, but the hub at {here.url} keeps the old one: start it again"
     assert kept(here) != old
     assert ping(here, old) == 200
+
+
+def test_a_hub_that_does_not_answer_is_told_and_takes_it_when_it_can(here: WorkingFolder) -> None:
+    pid, old = here.up(), kept(here)
+    stopped = [pid, *here.workers()]
+    for process in stopped:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        done = here.run("token", "rotate")
+        assert done.returncode == 1
+        assert words_of(done) == f"the new token is made, but the hub, process {pid}, has not taken it yet"
+    finally:
+        for process in stopped:
+            os.kill(process, signal.SIGCONT)
+    assert kept(here) != old
+    eventually(lambda: here.server["auth_token"] == kept(here), 20, "the new token in server.json")
+    eventually(lambda: ping(here, old) == 401, 20, "the refusal of the old one")
+    assert ping(here, kept(here)) == 200
+
+
+def test_a_process_that_does_not_answer_and_may_be_no_hub_changes_nothing(here: WorkingFolder) -> None:
+    old = kept(here)
+    lock = WriterLock(here.folder)
+    lock.acquire()
+    try:
+        done = here.run("token", "rotate")
+    finally:
+        lock.release()
+    assert done.returncode == 1
+    assert f"process {os.getpid()} has the workspace, but does not answer" in words_of(done)
+    assert kept(here) == old
 
 
 def test_a_token_that_can_not_be_written_is_one_line(here: WorkingFolder) -> None:
