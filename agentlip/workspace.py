@@ -5,11 +5,14 @@ Everything here is done once at start or stop, on the caller's thread, and may b
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import pwd
 import re
 import secrets
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -58,11 +61,76 @@ def database_path(start: Path) -> Path:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Make the folder, mode 0700, if it is missing; an existing one is left as it is."""
+    """Make the folder, mode 0700, if it is missing; an existing one is left as it is. Raises ConfigError."""
     try:
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in reversed(missing):
+            hand_over(path)
+        check_folder(folder)
     except OSError as error:
         raise ConfigError(f"can not make the folder {folder}: {error.strerror}") from None
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ConfigError when another user could put files of his own there. Raises OSError."""
+    found = folder.stat()
+    if not _is_trusted(found.st_uid, folder):
+        raise ConfigError(f"the folder {folder} belongs to {name_of(found.st_uid)}, who could change what is in it")
+    if found.st_mode & (0o022 if folder.name == FOLDER else 0o002):
+        mode = stat.S_IMODE(found.st_mode)
+        raise ConfigError(
+            f"others may write to the folder {folder} (mode {mode:04o}): run `chmod go-w {folder}`, or name another one"
+        )
+
+
+def _is_trusted(uid: int, folder: Path) -> bool:
+    """Whether a file of that owner is one's own: root may use everybody's workspace, and is trusted by everybody."""
+    return uid in (0, os.geteuid()) or (os.geteuid() == 0 and uid == folder.stat().st_uid)
+
+
+def is_own(found: os.stat_result, folder: Path) -> bool:
+    """Whether what was found in the folder is one's own, and nobody else may write to it."""
+    return _is_trusted(found.st_uid, folder) and not found.st_mode & 0o022
+
+
+def hand_over(path: Path) -> None:
+    """Give a file that root has made to the owner of its folder, who is to use it. Raises OSError."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        if owner.st_uid != 0:
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def name_of(uid: int) -> str:
+    """The login name of a user, for people."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _read_own(path: Path, forbidden: int) -> str:
+    """The text of a small file that is no link, and that others may not use in the forbidden ways. Raises OSError."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(path, encoding="utf-8", opener=lambda name, _: os.open(name, flags)) as file:
+        found = os.fstat(file.fileno())
+        if not _is_trusted(found.st_uid, path.parent):
+            raise PermissionError(errno.EPERM, f"it belongs to {name_of(found.st_uid)}")
+        if found.st_mode & forbidden:
+            mode = stat.S_IMODE(found.st_mode)
+            raise PermissionError(
+                errno.EPERM, f"others may use it (mode {mode:04o}); `agentlip token rotate` replaces it"
+            )
+        return file.read()
+
+
+def _reason(path: Path, error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a link"
+    if error.errno == errno.EACCES and os.path.lexists(path):
+        return f"{error.strerror}; it belongs to {name_of(path.lstat().st_uid)}"
+    return error.strerror or str(error)
 
 
 def check_writable(folder: Path) -> None:
@@ -102,11 +170,21 @@ def load_or_make_token(folder: Path) -> str:
     """Return the token kept in the folder; the first caller makes it (256 random bits, mode 0600)."""
     path = folder / TOKEN_FILE
     try:
-        if not path.exists():
+        if not os.path.lexists(path):
             _create_once(path, secrets.token_hex(32) + "\n")
-        token = path.read_text(encoding="ascii").strip()
     except OSError as error:
-        raise ConfigError(f"can not use the token file {path}: {error.strerror}") from None
+        raise ConfigError(f"can not use the token file {path}: {_reason(path, error)}") from None
+    is_private = folder.name != FOLDER and not folder.stat().st_mode & 0o077  # nobody else gets at what is in it
+    return read_token(folder, 0o022 if is_private else 0o077)
+
+
+def read_token(folder: Path, forbidden: int = 0) -> str:
+    """The token in the folder. Raises ConfigError, also when its mode has bits that are forbidden."""
+    path = folder / TOKEN_FILE
+    try:
+        token = _read_own(path, forbidden).strip()
+    except OSError as error:
+        raise ConfigError(f"can not use the token file {path}: {_reason(path, error)}") from None
     except UnicodeDecodeError:
         token = ""
     if not re.fullmatch(rf"[\x21-\x7e]{{{MIN_TOKEN_CHARS},}}", token):
@@ -120,9 +198,9 @@ def write_server_file(folder: Path, content: dict[str, Any]) -> None:
 
 
 def read_server_file(folder: Path) -> dict[str, Any] | None:
-    """The content of server.json; None when there is none that makes sense. It may be stale: ask /health."""
+    """The content of server.json; None when none is ours and makes sense. It may be stale: ask /health."""
     try:
-        content = json.loads((folder / SERVER_FILE).read_text())
+        content = json.loads(_read_own(folder / SERVER_FILE, 0o022))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
@@ -152,6 +230,7 @@ def make_login_code(folder: Path) -> str:
             if time.time() - old.stat().st_mtime > _LOGIN_CODE_SECONDS:
                 old.unlink(missing_ok=True)
         (codes / _hash_of(code)).touch(mode=0o600)
+        hand_over(codes / _hash_of(code))
     except OSError as error:
         raise ConfigError(f"can not write to {codes}: {error.strerror}") from None
     return code
@@ -204,6 +283,7 @@ def _write_temporary(path: Path, text: str) -> Path:
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "w") as file:
+            hand_over(temporary)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

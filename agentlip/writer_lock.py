@@ -19,6 +19,7 @@ from pathlib import Path
 
 from .errors import ConfigError, LockHeld
 from .model import timestamp
+from .workspace import hand_over
 
 LOCK_FILE = Path("locks") / "writer.lock"
 # gunicorn's workers look once a second whether their master is still there.
@@ -41,7 +42,9 @@ class WriterLock:
         """
         deadline = time.monotonic() + _ORPHAN_SECONDS
         try:
-            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            if not self.path.parent.is_dir():
+                self.path.parent.mkdir(mode=0o700, exist_ok=True)
+                hand_over(self.path.parent)
             while not self._try_acquire():
                 pid = _living_writer(self.path)
                 if pid is not None or time.monotonic() > deadline:
@@ -51,8 +54,9 @@ class WriterLock:
             raise ConfigError(f"can not use the lock {self.path}: {error.strerror}") from None
 
     def _try_acquire(self) -> bool:
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
+            hand_over(self.path)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder may have removed the file between the two calls: then this lock is on nothing.
             if os.fstat(handle).st_ino == os.stat(self.path).st_ino:

@@ -11,7 +11,7 @@ from typing import IO
 
 import click
 
-from ..workspace import HUB_LOG
+from ..workspace import HUB_LOG, hand_over
 from . import output
 from .exits import ERROR, LOCK_HELD
 from .running import Running
@@ -27,8 +27,9 @@ def start_detached(
     When it ends instead, its last words go to standard error, and click's Exit with its code is raised.
     """
     path = folder / HUB_LOG
-    with open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600)) as log:
+    with open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)) as log:
         os.fchmod(log.fileno(), 0o600)
+        hand_over(path)
         begin = log.tell()
         process = subprocess.Popen(
             program, env=environ, cwd=where, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

@@ -15,8 +15,8 @@ from pathlib import Path
 from ..errors import ConfigError, LockHeld
 from ..store import checkup
 from ..store.checkup import Finding
-from ..workspace import FOLDER, SERVER_FILE, TOKEN_FILE, load_or_make_token, lost
-from ..writer_lock import WriterLock, holder
+from ..workspace import FOLDER, HUB_LOG, LOGIN_CODES, SERVER_FILE, TOKEN_FILE, lost, name_of, read_token
+from ..writer_lock import LOCK_FILE, WriterLock, holder
 from .running import Running
 
 _MIB = 1024 * 1024
@@ -34,6 +34,7 @@ def examine(database: Path) -> Iterator[Finding]:
     if words is not None:
         yield Finding("error", words)
     yield from _permissions(database)
+    yield from _owners(database)
     yield _token(folder)
     yield _lock(folder)
     yield _server_file(folder)
@@ -68,11 +69,31 @@ def _permissions(database: Path) -> Iterator[Finding]:
         yield Finding("ok", f"only their owner may use the files in {database.parent}")
 
 
+def _of_others(database: Path) -> list[Path]:
+    """Files of the workspace that do not belong to its owner, who can not use them then."""
+    folder = database.parent
+    owner = folder.stat().st_uid
+    inside = [folder / name for name in (TOKEN_FILE, SERVER_FILE, HUB_LOG, LOGIN_CODES, LOCK_FILE.parts[0])]
+    inside += folder.glob(f"{glob.escape(database.name)}*")
+    inside += [path for part in inside if part.is_dir() and not part.is_symlink() for path in part.iterdir()]
+    return sorted(path for path in inside if os.path.lexists(path) and path.lstat().st_uid != owner)
+
+
+def _owners(database: Path) -> Iterator[Finding]:
+    owner = name_of(database.parent.stat().st_uid)
+    found = _of_others(database)
+    for path in found:
+        what = f"{path} belongs to {name_of(path.lstat().st_uid)}, and not to {owner} as the workspace does"
+        yield Finding("error", what, f"as root {_REPAIR}")
+    if not found:
+        yield Finding("ok", f"all files belong to {owner}, as the workspace does")
+
+
 def _token(folder: Path) -> Finding:
     if not os.path.lexists(folder / TOKEN_FILE):
         return Finding("ok", "there is no token file; a hub makes one at its start, unless it is given a token")
     try:
-        load_or_make_token(folder)
+        read_token(folder)
     except ConfigError as error:
         return Finding("error", str(error))
     return Finding("ok", "the token file holds a token")
@@ -153,6 +174,10 @@ def repair(database: Path) -> Iterator[Finding]:
         yield _done(f"set the mode of {path} to {mode:04o}", partial(path.chmod, mode))
     for path in _leftovers(database):
         yield _done(f"removed {path}", path.unlink)
+    owner = database.parent.stat()
+    for path in _of_others(database):
+        give = partial(os.chown, path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        yield _done(f"gave {path} to {name_of(owner.st_uid)}", give)
     rest = "the database, the writer lock and server.json were left alone"
     hub = Running.look(database.parent, _HEALTH_SECONDS)
     if hub.url is not None:

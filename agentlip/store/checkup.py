@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import StorageError
 from ..model import KNOWN_EVENTS
+from ..workspace import hand_over
 from . import full_text, parts, row_repair, schema
 from .backup import back_up, open_read_only
 
@@ -272,8 +273,9 @@ def _mend(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
     copy = path.with_name(f"{path.name}.unrepaired-{time.time_ns() // 1_000_000}")
     try:
         back_up(path, copy)
+        hand_over(copy)
         changed = row_repair.mend(connection)
-    except (StorageError, sqlite3.Error) as error:
+    except (StorageError, sqlite3.Error, OSError) as error:
         yield Finding("skipped", f"could not mend the rows that are not UTF-8 or JSON: {error}")
         return
     yield Finding("repaired", f"mended {changed} values that were not UTF-8 or JSON; as they were, they are in {copy}")

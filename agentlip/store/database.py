@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from .. import concurrency
 from ..errors import AgentlipError, DatabaseLost, InternalError, InvalidInput, ServiceUnavailable, StorageError
+from ..workspace import hand_over
 from . import full_text, schema
 from .file_watch import FileId, FileWatch
 
@@ -175,9 +176,12 @@ class Database:
         # other SQLite connections of this process hold on it.
         if self.path.is_dir():
             raise StorageError(f"can not open {self.path}: it is a folder")
+        if self.path.is_symlink():  # whoever made it may choose where we write
+            raise StorageError(f"can not open {self.path}: it is a link; name the file itself")
         if not self.path.exists():
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+                hand_over(self.path)
 
     def _set_up(self, deadline: float) -> str:
         while True:
@@ -279,7 +283,9 @@ class Database:
         `wait` the caller itself waits, and lets others run.
         """
         if self._lock_handle is None:
-            self._lock_handle = os.open(self.lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._lock_handle = os.open(self.lock_path, flags, 0o600)
+            hand_over(self.lock_path)
         if not self._try_lock():
             if wait is None:
                 self._wait_for_lock(deadline, time.sleep)

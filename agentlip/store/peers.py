@@ -10,6 +10,7 @@ the owner.  The descriptors are used under the native lock until `stop`, and clo
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from .. import concurrency
 from ..errors import ThreadLimit
+from ..workspace import hand_over, is_own
 
 # A change within the same tick of the file system's clock (10 ms; 2 s on the coarsest) leaves no trace in the mtime.
 _TICK_NS = 2_000_000_000
@@ -108,9 +110,13 @@ class Peers:
 
     def _open(self) -> None:
         self._name = f"{os.getpid()}-{secrets.token_hex(4)}"
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with suppress(FileExistsError):
+            self._folder.mkdir(mode=0o700)
+            hand_over(self._folder)
+        self._directory = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._opened.callback(os.close, self._directory)
+        if not is_own(os.fstat(self._directory), self._folder.parent):
+            raise PermissionError(errno.EPERM, "other users may write there")
         self._socket = _native_datagram_socket()
         self._opened.callback(self._socket.close)
         if self._on_wake is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import StorageError
+from ..workspace import hand_over
 from . import log, schema
 from .backup import COMPANIONS, back_up, open_read_only, sync, temporary_beside
 
@@ -51,6 +52,7 @@ def restore(
         with temporary_beside(database) as copy:
             back_up(source, copy, replace=True, on_progress=on_progress)
             db_id, head = _make_new_log(copy, source)
+            hand_over(copy)
             sync(copy)
             kept = _keep(database, now_ms)
             os.replace(copy, database)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import StorageError
 from ..model import timestamp
+from ..workspace import hand_over
 
 SCHEMA_VERSION = 1
 
@@ -203,6 +204,7 @@ def _check_columns(connection: sqlite3.Connection, path: Path, tables: set[str])
 def _back_up(connection: sqlite3.Connection, path: Path, version: int, now_ms: int) -> None:
     target = path.with_name(f"{path.name}.v{version}-{now_ms}.bak")
     target.touch(mode=0o600)
+    hand_over(target)
     copy = sqlite3.connect(target)
     try:
         connection.backup(copy)
