@@ -47,6 +47,7 @@ _HANDSHAKE_SECONDS = 10
 _SEND_SECONDS = 30  # without a hub, which has a setting
 # While fewer connections are free, each new one takes the place of a stranger's.
 _FREE_CONNECTIONS = 16
+_TURN = 8  # requests after which others get their turn
 _OTHER_FILES = 100  # descriptors that are not connections
 # What is left of a refused body: so much is read to keep the connection, more is thrown away before it is closed.
 _KEPT_BYTES = 128 * 1024
@@ -136,6 +137,8 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         connections.begin(sock)
+        if not self.nr % _TURN:
+            concurrency.cede()  # a connection that always has a next request never waits: others must run
         if req._expected_100_continue:
             req._expected_100_continue = False
             req.body = _AwaitedBody(req.body, sock)
