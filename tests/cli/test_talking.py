@@ -78,7 +78,7 @@ def test_topics_are_created_listed_and_renamed(hub: WorkingFolder) -> None:
 
 @pytest.mark.parametrize("content", ["Hello", "grüße \N{SNOWMAN}", "two\nlines\n", "-dash", '{"a": 1}'])
 def test_a_message_is_sent_as_it_is(hub: WorkingFolder, content: str) -> None:
-    topic, _ = topic_in(hub, f"send {content}")
+    topic, _ = topic_in(hub, f"send {content!a}")
     given = message(hub, done(hub, "msg", "send", topic, "--sender", "alice", "--", content))
     assert (given["content_raw"], given["sender"]) == (content, "alice")
     for dash in ([], ["-"]):
