@@ -11,9 +11,10 @@ from typing import IO
 
 import click
 
+from ..errors import ConfigError, LockHeld
 from ..workspace import HUB_LOG, hand_over
 from . import output
-from .exits import ERROR, LOCK_HELD
+from .exits import LOCK_HELD
 from .running import Running
 
 _START_SECONDS = 60.0
@@ -24,7 +25,7 @@ def start_detached(
 ) -> None:
     """Start the program and print one line when its hub answers; its own output goes to the end of hub.log.
 
-    When it ends instead, its last words go to standard error, and click's Exit with its code is raised.
+    When it ends instead, ConfigError or LockHeld is raised, with its last words.
     """
     path = folder / HUB_LOG
     with open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600)) as log:
@@ -65,8 +66,7 @@ def _report_end(process: subprocess.Popen[bytes], path: Path, begin: int) -> Non
     with path.open("rb") as log:
         log.seek(begin)
         words = _last_words(log) or f"the hub has ended with code {process.returncode}; see {path}"
-    click.echo(f"agentlip: {words}", err=True)
-    raise click.exceptions.Exit(LOCK_HELD if process.returncode == LOCK_HELD else ERROR)
+    raise LockHeld(words) if process.returncode == LOCK_HELD else ConfigError(words)
 
 
 def _last_words(log: IO[bytes]) -> str | None:

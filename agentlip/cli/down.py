@@ -15,6 +15,7 @@ from ..client import HubUnreachable
 from ..errors import ConfigError
 from .context import Context
 from .hub_process import HubProcess
+from .output import json_value
 from .running import Running
 
 _KILL_SECONDS = 5.0
@@ -47,7 +48,10 @@ def down(context: Context, timeout: float, force: bool) -> None:
         if not force:
             raise TimeoutError(f"the hub, process {process.pid}, has not ended in {timeout:g} s; --force kills it")
         _kill(process, folder)
-    click.echo(f"{'Killed' if killed else 'Stopped'} the hub, process {process.pid}.")
+    if context.as_json:
+        json_value({"pid": process.pid, "killed": killed})
+    else:
+        click.echo(f"{'Killed' if killed else 'Stopped'} the hub, process {process.pid}.")
 
 
 def _is_gone(process: HubProcess, folder: Path) -> bool:

@@ -136,8 +136,3 @@ def main(context: click.Context) -> None:
 
 
 main.params[:0] = global_options()
-
-
-def daemon() -> None:
-    """The entry point `agentlipd`, the name that other hubs have for up, down and status."""
-    main(prog_name="agentlipd")

@@ -15,7 +15,7 @@ from .test_cli_docs import section
 from .test_talking import done, message, refused, topic_in
 from .working_folder import PROGRAM, WorkingFolder, json_of, words_of, working_folder
 
-DAEMON = (sys.executable, "-P", "-c", "from agentlip.cli.main import daemon; daemon()")
+DAEMON = (sys.executable, "-P", "-c", "from agentlip.__main__ import run_daemon; run_daemon()")
 ROWS = re.findall(r"^\| `(agentlipd? [^|]*)` \| (.*) \|$", section("Command lines of other hubs"), re.MULTILINE)
 
 
@@ -208,6 +208,19 @@ def test_completion_knows_the_commands(hub: WorkingFolder) -> None:
     assert ended.stdout.split() == ["plain,show"]
 
 
+def test_up_and_down_speak_json(tmp_path: Path) -> None:
+    with working_folder(tmp_path) as here:
+        up = json_of(here.run("up", "--detach", "--json"))
+        assert up["status"] == "ok"
+        second = here.run("up", "--detach", "--json")
+        assert (second.returncode, json_of(second)["code"], second.stderr) == (10, "LOCK_HELD", "")
+        assert json_of(here.run("down", "--json")) == {"status": "ok", "pid": up["pid"], "killed": False}
+        gone = here.run("down", "--json")
+        assert (gone.returncode, json_of(gone)["code"], gone.stderr) == (3, "HUB_UNREACHABLE", "")
+        failed = here.run("up", "--detach", "--json", HOST="192.0.2.1", ALLOW_NETWORK="on")
+        assert (failed.returncode, json_of(failed)["status"]) == (1, "error")
+
+
 def test_the_daemon_is_installed() -> None:
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
-    assert 'agentlipd = "agentlip.cli.main:daemon"' in text
+    assert 'agentlipd = "agentlip.__main__:run_daemon"' in text

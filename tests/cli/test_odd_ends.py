@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -147,6 +148,17 @@ def test_a_working_folder_that_is_gone_is_one_line(
     ended = subprocess.run(("sh", "-c", script), cwd=gone, env=hub.environment(), capture_output=True, timeout=60)
     assert (ended.returncode, ended.stderr.count(b"\n")) == (1, 1)
     assert ended.stderr.startswith(b"agentlip: ")
+
+
+def test_an_interruption_at_the_start_has_no_words(hub: WorkingFolder) -> None:
+    for pause in (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5):
+        process = hub.start("tail", "odd")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(pause)
+        process.send_signal(2)
+        notes = process.communicate(timeout=20)[1].strip()
+        assert process.returncode in (130, -2)
+        assert notes == "" or "agentlip" not in notes, "Python itself was interrupted"
 
 
 def test_an_interruption_is_code_130(hub: WorkingFolder) -> None:
