@@ -166,15 +166,17 @@ def committed_elsewhere(now: Play) -> None:
 
 
 @pytest.mark.parametrize("commit", [committed_here, committed_elsewhere])
-@pytest.mark.parametrize("nothing_waits", [False, True])
+@pytest.mark.parametrize("waiting", ["handed over", "in the log", "nothing"])
 def test_committed_while_the_tailer_is_at_work(
-    play: Callable[[], Play], commit: Callable[[Play], None], nothing_waits: bool
+    play: Callable[[], Play], commit: Callable[[Play], None], waiting: str
 ) -> None:
     line, more = 0, True
     while more:
         line, now = line + 1, play()
-        if nothing_waits:
+        if waiting != "handed over":
             now.core.turns()
+        if waiting == "in the log":
+            now.core.foreign()
         more = interrupted(now.core.turn, lambda: commit(now), line)  # noqa: B023
         now.check()
     assert line > 8
