@@ -20,9 +20,10 @@ import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from .errors import ThreadLimit
+from .errors import ServiceUnavailable, ThreadLimit
 
 T = TypeVar("T")
+_HOME_SECONDS = 10.0
 
 
 def _on_gevent() -> bool:
@@ -71,11 +72,78 @@ def native_sleep(seconds: float) -> None:
 Task = Any
 
 
+_home: Any = None  # gevent's hub of the thread that applications are made on
+
+
+def remember_loop() -> None:
+    """Call it where the event loop lives: from then on nothing is left to the loops of native threads.
+
+    Such a loop runs only while its thread waits, and ends with it.
+    """
+    global _home
+    if _on_gevent():
+        from gevent.hub import get_hub
+
+        if get_hub().loop.default:
+            _home = get_hub()
+
+
+def _is_away() -> bool:
+    """Whether this is a native thread under gevent, and the event loop known."""
+    return _home is not None and _home.thread_ident != _native_ident()
+
+
+def run_at_home(call: Callable[[], T]) -> T:
+    """Run `call` on the event loop's thread, whatever thread this is; blocks until it has ended, raises what it raised.
+
+    Raises ServiceUnavailable when the loop does not come to it: somebody there waits, for this thread perhaps.
+    """
+    if not _is_away():
+        return call()
+    ended, results, errors = native_lock(), list[T](), list[BaseException]()
+    ended.acquire()
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.release()
+
+    spawn(run)
+    if not ended.acquire(timeout=_HOME_SECONDS):
+        raise ServiceUnavailable("the event loop does not run")
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+class _TaskAtHome:
+    """A greenlet that a native thread has asked for."""
+
+    def __init__(self) -> None:
+        self.dead = False
+
+    def run(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            function(*args)
+        finally:
+            self.dead = True
+
+
 def spawn(function: Callable[..., None], *args: Any) -> Task:
-    """Run `function` concurrently: a greenlet under gevent, else a daemon thread. Raises ThreadLimit."""
+    """Run `function` concurrently: a greenlet of the event loop under gevent, else a daemon thread.
+
+    Raises ThreadLimit. Never blocks.
+    """
     if _on_gevent():
         from gevent import spawn as spawn_greenlet
 
+        if _is_away():
+            task = _TaskAtHome()
+            _call_in_loop(_home, spawn_greenlet, task.run, function, *args)
+            return task
         return spawn_greenlet(function, *args)
     try:
         thread = threading.Thread(target=function, args=args, daemon=True)

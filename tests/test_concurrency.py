@@ -263,3 +263,47 @@ def test_a_reply_that_does_not_come_ends_the_wait_and_may_be_waited_for_again(ru
         print(reply.wait(20))
     """)
     assert printed.split() == ["False", "False", "True"]
+
+
+def test_what_a_native_thread_asks_for_runs_on_the_event_loop() -> None:
+    script = """
+        concurrency.remember_loop()
+        home, asked = concurrency._native_ident(), []
+        def where():
+            return concurrency._native_ident() == home
+        def fail():
+            raise KeyError("as it was raised")
+        def ask():
+            concurrency.spawn(lambda: asked.append(where()))
+            asked.append(where())
+            asked.append(concurrency.run_at_home(where))
+            try:
+                concurrency.run_at_home(fail)
+            except KeyError:
+                asked.append("raised")
+        concurrency._native("_thread", "start_new_thread")(ask, ())
+        end = time.monotonic() + 10
+        while len(asked) < 4 and time.monotonic() < end:
+            time.sleep(0.01)
+        print(*map(str, sorted(asked, key=str)))
+    """
+    assert _under_gevent(script) == ["False", "True", "True", "raised"]
+
+
+def test_a_native_thread_does_not_wait_for_ever_for_a_loop_that_waits_for_it() -> None:
+    script = """
+        from agentlip.errors import ServiceUnavailable
+        concurrency.remember_loop()
+        concurrency._HOME_SECONDS = 0.2
+        ended = concurrency.native_lock()
+        ended.acquire()
+        def ask():
+            try:
+                concurrency.run_at_home(lambda: None)
+            except ServiceUnavailable as error:
+                print(error.details["reason"])
+            ended.release()
+        concurrency._native("_thread", "start_new_thread")(ask, ())
+        print(ended.acquire(timeout=10))
+    """
+    assert _under_gevent(script) == ["the", "event", "loop", "does", "not", "run", "True"]

@@ -92,6 +92,7 @@ class HubState(Commands):
     """
 
     def __init__(self, settings: Settings, authorize: auth.Authorize | None = None) -> None:
+        concurrency.remember_loop()
         self.settings = settings
         self.authorize = authorize
         self.instance_id = settings.instance_id or secrets.token_hex(16)
@@ -129,7 +130,7 @@ class HubState(Commands):
             if self._failure is not None and time.monotonic() < self._failure[0] + _FAILED_SECONDS:
                 raise self._failure[1].with_traceback(None)
             try:
-                self._open()
+                concurrency.run_at_home(self._open)
             except Exception as error:
                 failure = _failure_of(error)
                 self._failure = time.monotonic(), failure
@@ -137,7 +138,10 @@ class HubState(Commands):
             self._failure = None
 
     def _open(self) -> None:
-        """The lock is held. The store and the hub know nothing of this object: when it is dropped, they end."""
+        """The lock is held; under gevent it runs on the event loop's thread, whoever is first.
+
+        The store and the hub know nothing of this object: when it is dropped, they end.
+        """
         settings = self.settings
         with ExitStack() as half_made:
             prepare_folder(settings.db.parent)

@@ -347,3 +347,48 @@ def test_a_follower_may_move_from_thread_to_thread_under_gevent(tmp_path: Path) 
     script.go()
     output, errors = script.process.communicate(timeout=30)
     assert output.split() == ["1", "2", "3", "4"], errors
+
+
+FIRST = """
+import os, sys, time
+from flask import Flask
+from gevent.threadpool import ThreadPool
+from agentlip import Agentlip, concurrency
+
+app = Flask("host")
+app.config["AGENTLIP_DB"] = sys.argv[1]
+Agentlip(app)
+state, seen, made = app.extensions["agentlip"], [], []
+
+def job():
+    state.append("host.event", {"channel_id": "ch_a"}, {})
+    made.append(state.subscribe(lambda event: seen.append(event.event_id), after=0))
+"""
+FIRST_RUN = """
+if sys.argv[2] == "thread":
+    concurrency._native("_thread", "start_new_thread")(job, ())
+else:
+    pool = ThreadPool(1)
+    pool.spawn(job).get()
+    pool.kill()
+while not made:
+    time.sleep(0.01)
+state.append("host.event", {"channel_id": "ch_a"}, {})
+deadline = time.monotonic() + 10
+while len(seen) < 2 and time.monotonic() < deadline:
+    time.sleep(0.01)
+print(*seen, flush=True)
+state.close()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("kind", ["thread", "pool"])
+def test_a_hub_first_used_by_a_native_thread_under_gevent_outlives_it_with_its_listener(
+    tmp_path: Path, kind: str
+) -> None:
+    script = Script("from gevent import monkey; monkey.patch_all()\n" + FIRST, FIRST_RUN, tmp_path / "db.sqlite3", kind)
+    script.ready()
+    script.go()
+    output, errors = script.process.communicate(timeout=30)
+    assert output.split() == ["1", "2"], errors
