@@ -177,14 +177,18 @@ def _is_current(task: Task) -> bool:
     return task is getcurrent()
 
 
-def spawn_from_collector(function: Callable[..., None], *args: Any) -> None:
-    """Run `function` soon, on a thread or greenlet of its own; takes no lock, so the garbage collector may call it."""
-    if _on_gevent():
-        from gevent import Greenlet
+def spawner() -> Callable[..., object]:
+    """A `spawn` for the garbage collector, which comes at any time and on any thread: it takes no lock.
 
-        Greenlet(function, *args).start()
-    else:
-        _thread.start_new_thread(function, args)
+    Under gevent it starts greenlets on the event loop of the thread that has called this.
+    """
+    if not _on_gevent():
+        return lambda function, *args: _thread.start_new_thread(function, args)
+    from gevent import get_hub
+    from gevent import spawn as spawn_greenlet
+
+    hub = get_hub()
+    return lambda function, *args: _call_in_loop(hub, spawn_greenlet, function, *args)
 
 
 def cede() -> None:

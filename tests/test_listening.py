@@ -64,6 +64,9 @@ def test_a_hub_on_a_unix_socket_is_found_by_commands_and_clients(here: WorkingFo
     assert here.run("channel", "create", "general").returncode == 0
     status = json.loads(here.run("--json", "status").stdout)
     assert status["url"] == "http+unix://" + str(path).replace("/", "%2F")
+    assert (
+        words_of(here.run("ui")) == "this hub listens on a UNIX socket, which no browser opens: put a proxy before it"
+    )
     with HubClient(status["url"], here.server["auth_token"]) as client, client.stream(after=0) as events:
         assert next(events).name == "channel.created"
     assert here.run("down").returncode == 0

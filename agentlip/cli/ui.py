@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..client import HubUnreachable
+from ..errors import ConfigError
 from ..workspace import make_login_code
 from . import output
 from .context import Context
@@ -23,6 +24,8 @@ def ui(context: Context, in_browser: bool) -> None:
     url = Running.look(folder).url
     if url is None:
         raise HubUnreachable(f"No hub is running in {folder.parent}; start one with `agentlip up`")
+    if url.startswith("http+unix:"):
+        raise ConfigError("this hub listens on a UNIX socket, which no browser opens: put a proxy before it")
     link = f"{url}/ui/login#{make_login_code(folder)}"
     if context.as_json:
         output.json_value({"url": link})

@@ -67,10 +67,10 @@ def _end(store: Store, hub: Hub, timeout: float) -> None:
     store.close(max(0.1, deadline - time.monotonic()))
 
 
-def _abandon(process: object, store: Store, hub: Hub) -> None:
+def _abandon(process: object, spawn: Callable[..., object], store: Store, hub: Hub) -> None:
     """The application is gone, and nobody has closed its hub. Called by the garbage collector."""
     if process is _process:
-        concurrency.spawn_from_collector(_end, store, hub, _EXIT_SECONDS)
+        spawn(_end, store, hub, _EXIT_SECONDS)
     else:
         _inherited.extend((store, hub))
 
@@ -131,6 +131,8 @@ class HubState(Commands):
                 raise self._failure[1].with_traceback(None)
             try:
                 concurrency.run_at_home(self._open)
+            except ShuttingDown:
+                raise
             except Exception as error:
                 failure = _failure_of(error)
                 self._failure = time.monotonic(), failure
@@ -157,11 +159,13 @@ class HubState(Commands):
             hub.start()
             store.listen(hub.look)
             hub.wake()  # for what was committed between the hub's first look and its listening
+            if self._closed:  # meanwhile
+                raise ShuttingDown("The hub was closed")
             if self._started_in is not None:
                 self._finalizer.detach()
                 self.deadlines = Deadlines()  # nobody watches those of the parent here
                 _inherited.extend((self._store, self._hub))
-            self._finalizer = finalize(self, _abandon, _process, store, hub)
+            self._finalizer = finalize(self, _abandon, _process, concurrency.spawner(), store, hub)
             self._finalizer.atexit = False
             half_made.pop_all()
         self._token, self._store, self._hub = token, store, hub
@@ -238,13 +242,14 @@ class HubState(Commands):
         Waits up to `timeout` seconds for all that. A closed hub stays closed: calls are answered 503 `SHUTTING_DOWN`,
         and host code gets `ShuttingDown`. From any thread or greenlet.
         """
-        self.draining = True
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        self.draining = self._closed = True
+        if not self._lock.acquire(timeout=timeout):
+            return  # it is being started, and will see that it was closed
+        try:
             running = self._started_in is _process
             self._started_in = None if running else self._started_in
+        finally:
+            self._lock.release()
         if running:
             self._finalizer.detach()
             _end(self._store, self._hub, timeout)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from flask import Flask
 
 from agentlip import Agentlip, StorageError
 from agentlip.errors import ShuttingDown
+from agentlip.store.database import Database
 
 from ..running_hub import ROOT, eventually
 from ..side_by_side import Script
@@ -199,6 +201,30 @@ def test_many_applications_of_one_process_leave_nothing(tmp_path: Path, how: str
     out, err = script.process.communicate(timeout=120)
     assert out.startswith(f"{how} True"), out + err
     assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("nothing_is_left")
+def test_a_hub_that_is_closed_while_it_starts_does_not_start(tmp_path: Path) -> None:
+    hub = make_app(tmp_path).extensions["agentlip"]
+    raised: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            hub.start()
+        except ShuttingDown as error:
+            raised.append(error)
+
+    other = Database(tmp_path / "db.sqlite3")
+    with other.locked(time.monotonic() + 5):
+        thread = threading.Thread(target=start)
+        thread.start()
+        eventually(hub._lock.locked)
+        started = time.monotonic()
+        hub.close(0.2)
+        assert time.monotonic() - started < 2
+    other.close_lock()
+    thread.join(10)
+    assert len(raised) == 1
 
 
 UNUSABLE: dict[str, Callable[[Path], Any]] = {
