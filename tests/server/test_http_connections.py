@@ -293,6 +293,23 @@ def test_a_stranger_who_never_pauses_holds_nobody_up(hub: Hub, size: int) -> Non
     assert slowest < 3  # the stranger would go on for ever
 
 
+def test_a_body_of_tiny_chunks_holds_nobody_up(hub: Hub) -> None:
+    body = channel_body(unique()).ljust(500_000)
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
+    with dial(hub.port) as sock:
+        sender = threading.Thread(target=sock.sendall, args=(json_head(CHANNELS, None) + chunks,))
+        sender.start()
+        slowest, asked = 0.0, 0
+        while not select.select([sock], [], [], 0)[0]:
+            started = time.monotonic()
+            hub.call("GET", "/health")
+            slowest, asked = max(slowest, time.monotonic() - started), asked + 1
+        sender.join()
+        assert read_answer(sock).status == 201
+    assert asked > 1
+    assert slowest < 2
+
+
 def _read_all(sock: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while sock.recv(1 << 20):
