@@ -16,6 +16,8 @@ from collections.abc import Iterator
 import pytest
 
 from agentlip.client import HubClient
+from agentlip.store import mutations
+from agentlip.store.store import Store
 
 from .working_folder import PROGRAM, WorkingFolder, json_of, working_folder
 
@@ -25,14 +27,15 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkingFolder]:
-    """A hub with a channel, a topic and a message, all called as nastily as the hub lets them be."""
+    """A hub with a channel, a topic and a message, as nasty as another hub may have left them in the file."""
     with working_folder(tmp_path_factory.mktemp("output")) as folder:
         folder.up()
-        channel = folder.call("POST", "/api/v1/channels", {"name": "general", "description": NASTY}).json()["channel"]
-        topic = folder.call("POST", "/api/v1/topics", {"channel_id": channel["id"], "title": NASTY}).json()["topic"]
-        body = {"topic_id": topic["id"], "sender": NASTY, "content_raw": NASTY}
-        assert folder.call("POST", "/api/v1/messages", body).status_code == 201
-        folder.call("POST", f"/api/v1/topics/{topic['id']}/attachments", {"kind": "x", "value_json": {"a": NASTY}})
+        store = Store(folder.root / ".agentlip/db.sqlite3", "NORMAL", 5.0)
+        channel, _ = store.write(mutations.create_channel, "general", NASTY)
+        topic, _ = store.write(mutations.create_topic, channel.id, NASTY)
+        store.write(mutations.post_message, topic.id, NASTY, NASTY)
+        store.write(mutations.add_attachment, topic.id, "x", None, {"a": NASTY}, None, None)
+        store.close()
         yield folder
 
 

@@ -17,7 +17,7 @@ FIELDS = [
     (RENAME, "title", 200),
     (MESSAGE, "sender", 200),
     (DELETE, "actor", 200),
-    (ATTACHMENT, "kind", 100),
+    (ATTACHMENT, "kind", 200),
     (ATTACHMENT, "key", 1024),
 ]
 LABELS = [row for row in FIELDS if row[1] not in ("description", "key")]
