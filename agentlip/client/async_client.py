@@ -14,12 +14,11 @@ from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar
 
-from ..model import Event, Message
+from ..model import Event, Message, Topic
 from .async_stream import AsyncStream
 from .async_threads import Threads
 from .client import Answers, HubClient
 from .errors import NoAnswer
-from .names import is_topic_id
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -201,9 +200,9 @@ class AsyncHubClient:
         async with self.stream(after, channels=channels, topics=topics) as events:
             return await events.wait_for(predicate, timeout)
 
-    async def ask(self, topic: str, text: str, timeout: float | None = None, *, sender: str = "me") -> Message:
+    async def ask(self, topic: str | Topic, text: str, timeout: float | None = None, *, sender: str = "me") -> Message:
         """See HubClient.ask."""
-        topic_id = topic if is_topic_id(topic) else (await self.topic(topic)).id
+        topic_id = await self._run(partial(self._sync._topic_id, topic))
         asked = await self.post_message(topic_id, sender, text)
         answers = Answers(sender)
         try:

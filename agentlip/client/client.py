@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InvalidAuth, RateLimited
-from ..model import Event, Message
+from ..model import Event, Message, Topic
 from .address import Address, Discovery, named_in_environment
 from .calls import ids
 from .errors import HubUnreachable, NoAnswer, OutcomeUnknown
 from .giving_up import sleep
 from .http import Http
-from .names import Names, is_topic_id
+from .names import Names
 from .starting import start_hub
 from .stream import Stream
 from .values import row
@@ -162,12 +162,12 @@ class HubClient(Names):
         with self.stream(after, channels=channels, topics=topics) as events:
             return events.wait_for(predicate, timeout)
 
-    def ask(self, topic: str, text: str, timeout: float | None = None, *, sender: str = "me") -> Message:
-        """Post to a topic (its id, or `channel/title`), and wait for the next message of somebody else there.
+    def ask(self, topic: str | Topic, text: str, timeout: float | None = None, *, sender: str = "me") -> Message:
+        """Post to a topic (or its id, or `channel/title`), and wait for the next message of somebody else there.
 
         Raises NoAnswer, a TimeoutError, when there was none within `timeout` seconds; what was asked stays posted.
         """
-        topic_id = topic if is_topic_id(topic) else self.topic(topic).id
+        topic_id = self._topic_id(topic)
         asked = self.post_message(topic_id, sender, text)
         answers = Answers(sender)
         try:

@@ -10,10 +10,6 @@ from ..model import Channel, Topic
 from .pages import Pages
 
 
-def is_topic_id(text: str) -> bool:
-    return re.fullmatch(r"topic_[a-zA-Z0-9_-]+", text) is not None
-
-
 class Names(Pages):
     """Finds by name, and makes what is missing. Of several who make the same at once one does, and all get it."""
 
@@ -62,6 +58,11 @@ class Names(Pages):
             return self._make_topic(self.channel(first, create=True).id, rest)
         channel, title = max(readings, key=lambda each: len(each[0].name))
         return self._make_topic(channel.id, title)
+
+    def _topic_id(self, topic: str | Topic) -> str:
+        if isinstance(topic, Topic):
+            return topic.id
+        return topic if re.fullmatch(r"topic_[a-zA-Z0-9_-]+", topic) else self.topic(topic).id
 
     def _make_topic(self, channel_id: str, title: str) -> Topic:
         try:

@@ -67,9 +67,10 @@ def test_nobody_answers(client: HubClient, topic: str) -> None:
 def test_a_topic_by_its_name(client: HubClient) -> None:
     topic = client.topic(f"c{next(names)}/by name", create=True)
     channel = next(each.name for each in client.channels() if each.id == topic.channel_id)
-    with pytest.raises(NoAnswer) as caught:
-        client.ask(f"{channel}/by name", "hi", 0.1)
-    assert caught.value.asked.message.topic_id == topic.id
+    for name in (f"{channel}/by name", topic):
+        with pytest.raises(NoAnswer) as caught:
+            client.ask(name, "hi", 0.1)
+        assert caught.value.asked.message.topic_id == topic.id
 
 
 def test_an_event_is_waited_for(client: HubClient, topic: str) -> None:

@@ -3,12 +3,12 @@ import { html, useState } from "./html.js";
 
 const FENCE = /`{3,}/g;
 const LANGUAGE = /([\w+#.-]*)[ \t]*\r?\n/y;
-const INLINE = /(?<!`)(`+)(?!`)([^\n]+?)(?<!`)\1(?!`)|(https?:\/\/[^\s<>"`“”«»‘’（）「」『』【】《》，。、；：！？]+)/g;
+const INLINE = /(?<!`)(`+)(?!`)([^\n]+?)(?<!`)\1(?!`)|(https?:\/\/[^\s<>"`“”«»‘’（）「」『』【】《》，。、；：！？]+)/gi;
 const LONG = 4_000;
 
 export function Content({ text }) {
   const [whole, setWhole] = useState(text.length <= LONG);
-  const shown = whole ? text : text.slice(0, LONG);
+  const shown = whole ? text : text.slice(0, LONG).replace(/[\ud800-\udbff]$/, ""); // no half of a character
   return html`<div class="content" dir="auto">${blocks(shown)}</div>
     ${
       !whole &&
