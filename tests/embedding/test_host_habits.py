@@ -69,6 +69,16 @@ def test_the_hub_keeps_its_protecting_headers(app: Flask, habit: Any) -> None:
         assert ("Strict-Transport-Security" in headers) == (habit is talisman)
 
 
+def test_the_pages_are_pages_where_the_hosts_responses_are_something_else(app: Flask) -> None:
+    class Plain(Response):
+        default_mimetype = "text/plain"
+
+    app.response_class = Plain
+    client = embed(app)
+    for path in ("/ui/", "/ui/login"):
+        assert client.get(f"/hub{path}").headers["Content-Type"] == "text/html; charset=utf-8"
+
+
 def test_the_pages_do_not_go_through_the_hosts_jinja(app: Flask, tmp_path: Path) -> None:
     whole = create_app({"AGENTLIP_DB": str(tmp_path / "whole.sqlite3")})
     app.jinja_options = {

@@ -47,7 +47,8 @@ def test_below_a_prefix_of_a_host_application(tmp_path: Path, visit: Visit) -> N
         person.sign_in()
         assert [cookie["path"] for cookie in person.context.cookies()] == ["/hub/"]
         converse(person, lambda method, path, body: host.call(method, f"/hub{path}", body))
-        assert requests.get(f"{host.url}/hub/ui/no-such-page", timeout=20).text == "the host's 404 page"
+        assert requests.get(f"{host.url}/hub/ui/no-such-page", timeout=20).json()["code"] == "NOT_FOUND"
+        assert requests.get(f"{host.url}/no-such-page", timeout=20).text == "the host's 404 page"
 
 
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")

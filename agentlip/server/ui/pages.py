@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, make_response, redirect, send_from_directory
+from flask import Blueprint, Response, redirect, send_from_directory
 from jinja2 import Environment, FileSystemLoader
 from werkzeug.datastructures import Headers
 
@@ -51,17 +51,22 @@ def register(bp: Blueprint) -> None:
 
     @assets.get("/ui/", **RULE)
     def index() -> Response:
-        return _with_headers(make_response(_rendered("index.html")))
+        return _with_headers(_document("index.html"))
 
     @assets.get("/ui/login", **RULE)
     def login() -> Response:
-        return _with_headers(make_response(_rendered("login.html")))
+        return _with_headers(_document("login.html"))
 
     @assets.get("/ui/static/<path:name>", **RULE)
     def static(name: str) -> Response:
         return _with_headers(send_from_directory(f"{assets.root_path}/{_FOLDER}", name))
 
     bp.register_blueprint(assets)
+
+
+def _document(name: str) -> Response:
+    # Not through make_response: a host's class of responses may have another type of content.
+    return Response(_rendered(name), mimetype="text/html")
 
 
 @cache
