@@ -126,7 +126,7 @@ def test_a_conversation_keeps_its_lines_on_a_terminal(here: WorkingFolder) -> No
 
 def test_json_is_the_answer_of_the_hub(here: WorkingFolder) -> None:
     expected = here.call("GET", "/api/v1/channels").json()
-    expected = {"status": "ok", "count": len(expected["channels"]), "channels": expected["channels"]}
+    expected = {"status": "ok", "count": len(expected["channels"]), **expected}
     assert json_of(here.run("--json", "channel", "list")) == expected
     code, text = on_terminal(here, "--json", "channel", "list")
     assert code == 0
