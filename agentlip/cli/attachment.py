@@ -35,7 +35,7 @@ def list_attachments(context: Context, topic: str, kind: str | None) -> None:
         wanted = topic_id(reader, topic)
         found = reader.attachments(wanted, kind)
     if context.as_json:
-        output.json_list("attachments", found, topic_id=wanted)
+        output.json_list("attachments", found, has_more=False, topic_id=wanted)
     else:
         rows = [(each.id, each.kind, each.key, json.dumps(each.value_json, ensure_ascii=False)) for each in found]
         output.table(("ID", "KIND", "KEY", "VALUE"), rows)

@@ -29,7 +29,7 @@ def list_channels(context: Context) -> None:
     with context.reader() as reader:
         channels = reader.channels()
     if context.as_json:
-        output.json_list("channels", channels)
+        output.json_list("channels", channels, has_more=False)
     else:
         output.table(("ID", "NAME", "DESCRIPTION"), [(each.id, each.name, each.description) for each in channels])
 
