@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from . import leftovers
 from .running_hub import Hub, eventually
 
 
@@ -25,6 +26,22 @@ def _leftovers(group: int) -> list[int]:
             if int(fields[2]) == group and fields[0] != "Z":
                 alive.append(int(entry.name))
     return alive
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_behind() -> Iterator[None]:
+    """Fails a test that leaves a thread, a socket or another descriptor behind."""
+    before = leftovers.Leftovers()
+    yield
+    before.check()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_greenlet_is_left_behind() -> Iterator[None]:
+    before = {id(each) for each in leftovers.greenlets()}
+    yield
+    left = [each for each in leftovers.greenlets() if id(each) not in before]
+    assert not left, "greenlets are left behind"
 
 
 @pytest.fixture

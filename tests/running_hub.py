@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import requests
 from websockets.sync.client import ClientConnection, connect
@@ -41,7 +42,10 @@ def eventually(condition: Callable[[], T], timeout: float = 10.0, what: str = "t
 class Hub:
     """One running hub on a free port of the loopback, with its database in `folder`."""
 
+    _all: ClassVar[weakref.WeakSet[Hub]] = weakref.WeakSet()
+
     def __init__(self, folder: Path, **settings: Any) -> None:
+        self._all.add(self)
         self.folder = folder
         self.db = folder / "db.sqlite3"
         self.log_path = folder / "hub.log"
@@ -49,6 +53,12 @@ class Hub:
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.session = requests.Session()
+
+    @classmethod
+    def close_idle_connections(cls) -> None:
+        """Close what the sessions of all hubs keep open; they connect again when they are used."""
+        for hub in list(cls._all):
+            hub.session.close()
 
     def environment(self) -> dict[str, str]:
         env = {key: value for key, value in os.environ.items() if not key.startswith("AGENTLIP_")}

@@ -56,6 +56,7 @@ def fill(transaction: Transaction) -> None:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     opened = Store(tmp_path_factory.mktemp("pages") / "db.sqlite3", "NORMAL", 5.0)
     opened.write(fill)
+    opened.latest()  # opens this thread's reader, which the tests share
     yield opened
     opened.close()
 

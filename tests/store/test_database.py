@@ -138,8 +138,10 @@ def test_a_lock_of_another_program_delays_the_start(path: Path, prepared: bool) 
 
 def test_a_start_that_waits_too_long_for_another_process_is_a_storage_error(path: Path) -> None:
     started = time.monotonic()
-    with Database(path).locked(started + 5), pytest.raises(StorageError) as caught:
+    holder = Database(path)
+    with holder.locked(started + 5), pytest.raises(StorageError) as caught:
         Database(path).prepare(0.3)
+    holder.close_lock()
     assert time.monotonic() - started >= 0.3
     assert len(str(caught.value).splitlines()) == 1
 
@@ -150,6 +152,8 @@ def test_the_lock_of_the_package_keeps_others_out_until_it_is_released(path: Pat
         pass
     with second.locked(time.monotonic()):
         pass
+    first.close_lock()
+    second.close_lock()
 
 
 CHURN = """

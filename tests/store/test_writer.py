@@ -222,8 +222,10 @@ def lock_of_sqlite(path: Path) -> Iterator[None]:
 @contextmanager
 def lock_of_the_package(path: Path) -> Iterator[None]:
     """Another process of ours is in the middle of a write."""
-    with Database(path).locked(time.monotonic() + 5):
+    database = Database(path)
+    with database.locked(time.monotonic() + 5):
         yield
+    database.close_lock()
 
 
 BOTH_LOCKS = pytest.mark.parametrize("lock", [lock_of_sqlite, lock_of_the_package], ids=["sqlite", "package"])
