@@ -91,6 +91,14 @@ def test_the_readme_opens_with_the_commands() -> None:
     assert tests == next(line for line in lines if line.endswith("-m pytest"))
 
 
+def test_the_tests_that_are_named_are_there() -> None:
+    table = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", table)
+    assert len(named) > 30
+    for path, name in named:
+        assert re.search(rf"^(def )?{name}\b", (ROOT / path).read_text(), re.MULTILINE), f"{path}::{name}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
