@@ -96,6 +96,7 @@ class Hub:
     def stop(self, how: int = signal.SIGTERM, timeout: float = 20) -> int:
         """Send the signal to gunicorn's master and wait for it; SIGKILL goes to its workers too."""
         process = self.process
+        self.session.close()
         if process is None:
             return 0
         if how == signal.SIGKILL:

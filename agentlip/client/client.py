@@ -79,7 +79,11 @@ class HubClient(Names):
             return cls(named.url, named.token, timeout=timeout, rate_limit_wait=rate_limit_wait)
         client = cls("http://127.0.0.1", timeout=timeout, rate_limit_wait=rate_limit_wait)
         client._discovery = Discovery(None if start is None else Path(start).expanduser().absolute(), client._health_at)
-        client._address = client._discovery.locate()
+        try:
+            client._address = client._discovery.locate()
+        except BaseException:
+            client.close()
+            raise
         return client
 
     @classmethod

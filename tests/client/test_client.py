@@ -29,7 +29,8 @@ def topic(client: HubClient, request: pytest.FixtureRequest) -> Topic:
 
 
 def test_health_and_ping(hub: Hub, client: HubClient) -> None:
-    health = HubClient(hub.url).health()
+    with HubClient(hub.url) as stranger:
+        health = stranger.health()
     assert health["status"] == "ok"
     assert health == client.health() | {"uptime_seconds": health["uptime_seconds"], "pid": health["pid"]}
     assert client.ping() == {"pong": True, "instance_id": health["instance_id"]}

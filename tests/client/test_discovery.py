@@ -147,7 +147,7 @@ def test_it_survives_a_restart_on_another_port(workspace: Hub) -> None:
             assert client.create_channel("after").channel.name == "after"
             assert client.url == workspace.url != old
             assert next(events).data["channel"]["name"] == "after"
-    assert [each.name for each in client.channels()] == ["after", "before"]
+        assert [each.name for each in client.channels()] == ["after", "before"]
 
 
 def test_it_survives_a_new_token(workspace: Hub) -> None:
@@ -163,7 +163,8 @@ def test_it_survives_a_new_token(workspace: Hub) -> None:
         assert (read_server_file(workspace.folder) or {})["auth_token"] == token
         assert client.create_channel("after").channel.name == "after"
         assert next(events).data["channel"]["name"] == "after"
-        assert HubClient(workspace.url, token).ping()["pong"] is True
+        with HubClient(workspace.url, token) as other:
+            assert other.ping()["pong"] is True
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,14 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def room(hub: Hub) -> Room:
+def furnished(hub: Hub) -> Room:
     return Room(hub)
+
+
+@pytest.fixture
+def room(furnished: Room) -> Iterator[Room]:
+    yield furnished
+    furnished.client.close()  # what it keeps open; later calls open new ones
 
 
 REFUSALS: dict[str, tuple[Callable[[Room], Any], type[errors.AgentlipError]]] = {
@@ -94,8 +100,8 @@ def test_what_exists_is_named(room: Room) -> None:
 def test_tokens(hub: Hub) -> None:
     for token, kind in ((None, errors.MissingAuth), ("wrong", errors.InvalidAuth)):
         for call in (GET, POST):
-            with pytest.raises(errors.MissingAuth) as caught:
-                call(HubClient(hub.url, token))
+            with pytest.raises(errors.MissingAuth) as caught, HubClient(hub.url, token) as client:
+                call(client)
             assert type(caught.value) is kind
 
 
@@ -147,8 +153,8 @@ STRANGERS = {
 def test_strangers(serve: Any, for_get: type[Exception], for_post: type[Exception]) -> None:
     with serving(serve) as url:
         for call, kind in ((GET, for_get), (POST, for_post)):
-            with pytest.raises(HubUnreachable) as caught:
-                call(HubClient(url, TOKEN))
+            with pytest.raises(HubUnreachable) as caught, HubClient(url, TOKEN) as client:
+                call(client)
             assert type(caught.value) is kind
             assert_no_token(caught.value)
 
@@ -161,8 +167,8 @@ def test_a_proxy_that_refuses(status: int, kind: type[errors.AgentlipError]) -> 
     """Nothing was done, and it says what is wrong with the call."""
     with serving(answer(status)) as url:
         for call in (GET, POST):
-            with pytest.raises(kind) as caught:
-                call(HubClient(url, TOKEN, rate_limit_wait=0))
+            with pytest.raises(kind) as caught, HubClient(url, TOKEN, rate_limit_wait=0) as client:
+                call(client)
             assert type(caught.value) is kind
             assert caught.value.status == status
 
@@ -181,16 +187,20 @@ def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     for call in (GET, POST):
-        with pytest.raises(HubUnreachable) as caught:
-            call(HubClient(f"http://127.0.0.1:{port}", TOKEN))
+        with pytest.raises(HubUnreachable) as caught, HubClient(f"http://127.0.0.1:{port}", TOKEN) as client:
+            call(client)
         assert type(caught.value) is HubUnreachable
         assert str(caught.value) == f"No hub answers at http://127.0.0.1:{port}"
         assert_no_token(caught.value)
 
 
 def test_no_tls_there() -> None:
-    with serving(answer(200)) as url, pytest.raises(HubUnreachable) as caught:
-        POST(HubClient(url.replace("http", "https"), TOKEN))
+    with (
+        serving(answer(200)) as url,
+        HubClient(url.replace("http", "https"), TOKEN) as client,
+        pytest.raises(HubUnreachable) as caught,
+    ):
+        POST(client)
     assert type(caught.value) is HubUnreachable  # the change was never sent
 
 
@@ -233,8 +243,8 @@ def test_a_path_before_the_hub(base: str) -> None:
         lines.append(sock.recv(65536).split(b"\r\n")[0].decode())
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\n" + b'{"channels":[]}')
 
-    with serving(serve) as url:
-        assert GET(HubClient(url + base)) == []
+    with serving(serve) as url, HubClient(url + base) as client:
+        assert GET(client) == []
     assert lines == [f"GET {base.rstrip('/')}/api/v1/channels HTTP/1.1"]
 
 

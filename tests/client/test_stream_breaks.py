@@ -95,7 +95,8 @@ def test_a_hub_that_falls_silent(start_hub: Callable[..., Hub], monkeypatch: pyt
             eventually(lambda: len(lost) >= 2, 10, "the losses")
         finally:
             os.kill(worker, signal.SIGCONT)
-        sent = HubClient(hub.url, TOKEN).post_message(topic, "me", "x").event_id
+        with HubClient(hub.url, TOKEN) as poster:
+            sent = poster.post_message(topic, "me", "x").event_id
         assert third.result(10).event_id == sent
     assert lost[0] == "the hub is silent"
 
