@@ -48,6 +48,7 @@ _SEND_SECONDS = 30  # without a hub, which has a setting
 # While fewer connections are free, each new one takes the place of a stranger's.
 _FREE_CONNECTIONS = 16
 _TURN = 8  # requests after which others get their turn
+_LAST_CALL_SECONDS = 0.3
 _OTHER_FILES = 100  # descriptors that are not connections
 # What is left of a refused body: so much is read to keep the connection, more is thrown away before it is closed.
 _KEPT_BYTES = 128 * 1024
@@ -119,6 +120,11 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         """Leave new connections to other workers; gunicorn itself does that up to a second after the signal."""
         for server in self._servers:
             server.stop_accepting()
+        concurrency.spawn(self._end_idle)
+
+    def _end_idle(self) -> None:
+        """What is on its way on a connection that just seems idle is told that the hub is shutting down."""
+        time.sleep(_LAST_CALL_SECONDS)
         connections.end_idle()
 
     def begin(self, sock: Any) -> None:

@@ -64,6 +64,9 @@ class Lanes(NamedTuple):
     hooked: list[str]
 
 
+pytestmark = pytest.mark.shares_a_hub
+
+
 @pytest.fixture(scope="module")
 def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
     """Two equal hubs; the second has a hook that does nothing but count."""

@@ -229,9 +229,9 @@ def test_a_hub_that_shuts_down_refuses_writes_and_stays_healthy(start_hub: Calla
     assert eventually(refusal, 5, "a refusal")["code"] == "SHUTTING_DOWN"
     status, body = _on(next(waiting), "GET", "/health")
     assert (status, body["status"]) == (200, "ok")
+    assert hub.process.wait(15) == 0
     for connection in opened:
         connection.close()
-    assert hub.process.wait(15) == 0
 
 
 # The log
