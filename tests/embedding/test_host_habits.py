@@ -57,7 +57,8 @@ def test_the_hub_keeps_its_protecting_headers(app: Flask, habit: Any) -> None:
     app.after_request(habit)
     client = embed(app)
     for path in PAGES:
-        headers = client.get(f"/hub{path}").headers
+        with client.get(f"/hub{path}") as answer:
+            headers = answer.headers
         assert "script-src 'self'" in headers["Content-Security-Policy"]
         assert headers.getlist("X-Frame-Options") == ["DENY"]
         assert headers.getlist("Referrer-Policy") == ["no-referrer"]
