@@ -37,7 +37,7 @@ class Leftovers:
 
     def check(self) -> None:
         """Wait a moment until all is gone; pytest's failure names what is not."""
-        if _is_patched() or not self._found():
+        if is_patched() or not self._found():
             return
         running_hub.Hub.close_idle_connections()  # of a module's hub, which outlives the test
         gc.collect()
@@ -54,7 +54,7 @@ class Leftovers:
         return threads + [f"{number} {now[number]}" for number in now if now[number] != self._descriptors.get(number)]
 
 
-def _is_patched() -> bool:
+def is_patched() -> bool:
     """Whether all of this process runs on greenlets: then threads of gevent's pool stay for the next who needs one."""
     module = sys.modules.get("gevent.monkey")
     return module is not None and bool(module.is_module_patched("threading"))
