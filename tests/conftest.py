@@ -37,7 +37,7 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     before = leftovers.Leftovers()
     yield
-    if request.node.get_closest_marker("shares_a_hub") is None and request.path.stem not in leftovers.NOT_YET:
+    if request.node.get_closest_marker("shares_a_hub") is None and not leftovers.is_left_out(request.path):
         before.check()
 
 
@@ -45,7 +45,7 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 def _nothing_is_left_behind_by_a_file(request: pytest.FixtureRequest) -> Iterator[None]:
     before, greenlets = leftovers.Leftovers(), {id(each) for each in leftovers.greenlets()}
     yield
-    if request.path.stem in leftovers.NOT_YET or leftovers.is_patched():
+    if leftovers.is_left_out(request.path):
         return
     before.check()
     assert not [each for each in leftovers.greenlets() if id(each) not in greenlets], "greenlets are left behind"
