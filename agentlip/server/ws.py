@@ -108,6 +108,10 @@ def _has_body(request: Request) -> bool:
     return bool(request.content_length) or "HTTP_TRANSFER_ENCODING" in request.environ
 
 
+def _words(header: str) -> list[str]:
+    return [word.strip() for word in header.lower().split(",")]
+
+
 def _check(call: Call) -> None:
     """Everything that is refused with an HTTP answer, the token first. Raises AgentlipError."""
     state, request = call.state, call.request
@@ -120,9 +124,9 @@ def _check(call: Call) -> None:
         raise InvalidInput("A WebSocket needs HTTP/1.1")
     if _has_body(request):
         raise InvalidInput("A WebSocket request has no body")
-    if "websocket" not in request.headers.get("Upgrade", "").lower():
+    if "websocket" not in _words(request.headers.get("Upgrade", "")):
         raise UpgradeRequired()
-    if "upgrade" not in request.headers.get("Connection", "").lower():
+    if "upgrade" not in _words(request.headers.get("Connection", "")):
         raise InvalidInput("The Connection header must say Upgrade")
     if request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
         raise UpgradeRequired("Only WebSocket version 13 is spoken here")

@@ -153,7 +153,13 @@ def test_a_post_with_upgrade_headers_is_a_400(hub: Hub) -> None:
         assert answer.status == 400
 
 
-@pytest.mark.parametrize("changes", [{"Upgrade": "h2c"}, {"Upgrade": None}, {"Connection": "keep-alive"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Upgrade": "h2c"}, {"Upgrade": None}, {"Upgrade": "notwebsocket"}, {"Upgrade": "x-websocket/2"},
+        {"Connection": "keep-alive"}, {"Connection": "no-upgrade"},
+    ],
+)  # fmt: skip
 def test_other_upgrades_are_400_or_426(hub: Hub, changes: dict[str, Any]) -> None:
     with asked(hub, **changes) as answer:
         assert answer.status in (400, 426)
