@@ -343,7 +343,7 @@ def test_another_log_is_told_from_its_first_event(here: WorkingFolder) -> None:
     here.run("down")
     for path in here.folder.glob("db.sqlite3*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert here.run("init").returncode == 0
+    assert here.run("init", "--new").returncode == 0
     here.up(PORT=port)
     last = post(here, topic_of(here, "new"), "4")
     resumed = listen(here, "--since", 0, "--cursor-file", files[1])

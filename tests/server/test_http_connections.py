@@ -129,7 +129,7 @@ def test_clients_that_read_no_pages_are_dropped_and_their_memory_is_free(strict:
                 assert select.select([sock], [], [], 20)[0], "a page begins"
             eventually(lambda: open_sockets(strict) <= sockets_before, 30, "the end of all of them")
         sizes.append(resident(strict))
-    assert sizes[2] - sizes[0] < 40 << 20  # the allocator keeps what the first ones took
+    assert sizes[2] - sizes[0] < 64 << 20  # the allocator keeps what the first ones took
 
 
 def test_a_client_that_reads_slowly_gets_everything(strict: Hub) -> None:
