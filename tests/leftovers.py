@@ -15,7 +15,7 @@ import pytest
 from . import running_hub
 
 # What ends may take a moment to do so.
-_PATIENCE_SECONDS = 3.0
+_PATIENCE_SECONDS = 10.0
 # Made once and kept for the whole process, by gevent and by libraries that draw random numbers.
 _KEPT = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]", "/dev/urandom", "/dev/null")
 
