@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -26,6 +27,12 @@ def _leftovers(group: int) -> list[int]:
             if int(fields[2]) == group and fields[0] != "Z":
                 alive.append(int(entry.name))
     return alive
+
+
+@pytest.fixture(autouse=True)
+def _log_records_reach_the_tests() -> None:
+    """A standalone app that an earlier test has made in this process keeps the package's records to itself."""
+    logging.getLogger("agentlip").propagate = True
 
 
 @pytest.fixture(autouse=True)
