@@ -41,7 +41,9 @@ class Leftovers:
         if not self._found():
             return
         running_hub.Hub.close_idle_connections()  # of a module's hub, which outlives the test
-        gc.collect()
+        if not self._found():
+            return
+        gc.collect()  # costs more than most tests
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while found := self._found():
             if time.monotonic() > deadline:
