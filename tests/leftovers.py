@@ -21,12 +21,6 @@ _KEPT = ("anon_inode:[eventpoll]", "anon_inode:[eventfd]", "anon_inode:[timerfd]
 
 # Greenlets that gevent itself keeps, for each thread and each thread of its pool.
 _OF_GEVENT = ("Hub", "ThreadPoolWorker")
-# Files whose own tests do not put everything away yet: pipes, clients and threads of the tests, not of the hub.
-NOT_YET = {
-    "test_client_docs", "test_deploy", "test_listen", "test_log_stream", "test_model", "test_odd_ends",
-    "test_peers",
-    "test_preemption", "test_stream", "test_tail", "test_ws_many_ids",
-}  # fmt: skip
 
 
 class Leftovers:
@@ -58,13 +52,13 @@ class Leftovers:
 
 
 def is_left_out(path: Path) -> bool:
-    """Files that are not looked at: those above, and those of browsers, whose driver keeps pipes and greenlets.
+    """Files that are not looked at: those of browsers, whose driver keeps pipes and greenlets.
 
     Nor is a process that runs on greenlets altogether: gevent keeps threads of its pool for the next who needs one.
     """
     module = sys.modules.get("gevent.monkey")
     is_patched = module is not None and bool(module.is_module_patched("threading"))
-    return is_patched or path.stem in NOT_YET or path.parent.name == "ui"
+    return is_patched or path.parent.name == "ui"
 
 
 def _descriptors() -> dict[int, str]:

@@ -18,7 +18,7 @@ import stat
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import orjson
@@ -46,6 +46,7 @@ class LogWriter:
         self._kept_bytes = 0
         self.dropped = 0
         self._take: Callable[[bytes], int] | None = None  # found out at the first line: gunicorn may go another way yet
+        self._opened = ExitStack()
         self._own_file = own_file if own_file is not None and _is_file(descriptor, own_file) else None
         self._until_look = 0
         os.register_at_fork(after_in_child=self._forget)
@@ -75,6 +76,12 @@ class LogWriter:
             finally:
                 self._lock.release()
 
+    def close(self) -> None:
+        """Give back what was opened to write; the descriptor itself is its maker's."""
+        with self._lock:
+            self._opened.close()
+            self._take = None
+
     def _write_kept(self) -> None:
         """The lock is held."""
         while self._kept:
@@ -96,7 +103,7 @@ class LogWriter:
         """How many of the bytes are gone; those that can never be written are."""
         try:
             if self._take is None:
-                self._take = _way_to_write(self.descriptor)
+                self._take = _way_to_write(self.descriptor, self._opened)
             return self._take(data)
         except BlockingIOError:
             return 0
@@ -165,13 +172,14 @@ def _is_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _way_to_write(descriptor: int) -> Callable[[bytes], int]:
+def _way_to_write(descriptor: int, opened: ExitStack) -> Callable[[bytes], int]:
     """A function that writes some of the bytes and returns how many; BlockingIOError when none can be now."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         made = socket.socket(fileno=os.dup(descriptor))
         native = concurrency.native_socket(made)
         made.detach()
+        opened.callback(native.close)
         return lambda data: native.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
     if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
         return lambda data: os.write(descriptor, data)
@@ -180,6 +188,7 @@ def _way_to_write(descriptor: int) -> Callable[[bytes], int]:
         ours = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return lambda data: _write_if_ready(descriptor, data)
+    opened.callback(os.close, ours)
     return lambda data: os.write(ours, data)
 
 

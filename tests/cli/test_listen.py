@@ -46,7 +46,9 @@ class Reader:
         self._threads = []
         for file, to in (process.stdout, self.lines), (process.stderr, self.notes):
             assert file is not None
-            self._threads.append(threading.Thread(target=self._read, args=(os.dup(file.fileno()), to)))
+            with file:
+                descriptor = os.dup(file.fileno())
+            self._threads.append(threading.Thread(target=self._read, args=(descriptor, to)))
             self._threads[-1].start()
 
     @staticmethod

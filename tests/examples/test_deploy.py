@@ -35,13 +35,13 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 def proxy(behind: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with Proxy(tmp_path_factory.mktemp("nginx"), behind.port).running() as running:
         yield running
-        for site in running.sites.values():
-            site.session.close()
 
 
 @pytest.fixture(params=["root", "sub-path"])
-def site(proxy: Proxy, request: pytest.FixtureRequest) -> Site:
-    return proxy.sites[request.param]
+def site(proxy: Proxy, request: pytest.FixtureRequest) -> Iterator[Site]:
+    found = proxy.sites[request.param]
+    with found.session:
+        yield found
 
 
 @pytest.fixture
@@ -164,7 +164,8 @@ def test_the_access_log_has_calls_and_websockets_without_the_token(proxy: Proxy,
 
 def test_the_rest_of_the_server_is_not_the_hub(proxy: Proxy) -> None:
     site = proxy.sites["sub-path"]
-    assert site.session.get(f"https://{site.host}/health", timeout=10).status_code == 404
+    with site.session as session:
+        assert session.get(f"https://{site.host}/health", timeout=10).status_code == 404
 
 
 def test_no_file_of_nginx_was_left_out() -> None:

@@ -29,6 +29,7 @@ from agentlip.store.store import Store
 from .core import Core, RecordingTransport, hello
 
 QUEUE_EVENTS = 5
+pytestmark = pytest.mark.shares_a_hub  # its store, that is
 CHANNELS, TOPICS = ["ch_a", "ch_b"], ["topic_a", "topic_b", "topic_c"]
 
 some_scopes = st.lists(

@@ -28,7 +28,10 @@ HUB_FOLDER = str(Path(hub.__file__).parent)
 # Who waits for a lock goes on when the first call does.
 WAIT_SECONDS = 0.02
 
-pytestmark = pytest.mark.skipif(concurrency._on_gevent(), reason="greenlets are not interrupted")
+pytestmark = [
+    pytest.mark.skipif(concurrency._on_gevent(), reason="greenlets are not interrupted"),
+    pytest.mark.shares_a_hub,  # its store, that is
+]
 
 
 def interrupted(first: Callable[[], Any], second: Callable[[], Any], line: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -47,6 +48,12 @@ def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
+@pytest.fixture
+def writer(ends: tuple[int, int]) -> Iterator[LogWriter]:
+    with contextlib.closing(LogWriter(ends[1])) as made:
+        yield made
+
+
 def drain(reader: int) -> bytes:
     os.set_blocking(reader, False)
     found = b""
@@ -57,9 +64,8 @@ def drain(reader: int) -> bytes:
             return found
 
 
-def test_lines_beyond_what_is_kept_are_dropped_counted_and_told_of(ends: tuple[int, int]) -> None:
-    reader, descriptor = ends
-    writer = LogWriter(descriptor)
+def test_lines_beyond_what_is_kept_are_dropped_counted_and_told_of(ends: tuple[int, int], writer: LogWriter) -> None:
+    reader = ends[0]
     count = 3 * KEPT_BYTES // len(LINE)
     started = time.monotonic()
     for _ in range(count):
@@ -78,10 +84,10 @@ def test_lines_beyond_what_is_kept_are_dropped_counted_and_told_of(ends: tuple[i
     assert drain(reader) == LINE
 
 
-def test_what_is_shared_with_others_still_waits_for_them(ends: tuple[int, int]) -> None:
-    _reader, descriptor = ends
-    LogWriter(descriptor).write(LINE)
-    assert os.get_blocking(descriptor)
+def test_what_is_shared_with_others_still_waits_for_them(ends: tuple[int, int], writer: LogWriter) -> None:
+    writer.write(LINE)
+    assert os.get_blocking(ends[1])
+    assert drain(ends[0]) == LINE
 
 
 def test_a_pipe_that_can_not_be_opened_anew_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,13 +106,14 @@ def test_a_pipe_that_can_not_be_opened_anew_is_asked_first(monkeypatch: pytest.M
     os.close(descriptor)
 
 
-def test_a_reader_that_is_gone_fails_nobody(ends: tuple[int, int]) -> None:
-    reader, descriptor = ends
-    writer = LogWriter(descriptor)
+def test_a_reader_that_is_gone_fails_nobody(ends: tuple[int, int], writer: LogWriter) -> None:
     writer.write(LINE)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), reader)
-    writer.write(LINE)
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), ends[0])
+    for _ in range(2 * KEPT_BYTES // len(LINE)):
+        writer.write(LINE)
     LogStream(writer).write("ünd\ud800\n")
+    assert writer.dropped == 0  # what nobody can ever read is not kept either
 
 
 def test_a_log_of_our_own_is_cut_and_the_rest_kept_once(tmp_path: Path) -> None:
