@@ -23,6 +23,7 @@ _RESTORE = "restore a backup (docs/operations.md)"
 _REPAIR = "stop the hub and run `agentlip doctor --repair`"
 _BUSY_SECONDS = 5
 _SHOWN = 3
+_EXACT = 1 << 53  # whole numbers below it are exact in every reader of JSON
 _DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _TIMES = {"channels": ["created_at"], "topics": ["created_at", "updated_at"],
           "messages": ["created_at", "edited_at", "deleted_at"], "events": ["ts"],
@@ -185,6 +186,13 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Finding]:
     elsewhere = "channel_id <> (SELECT channel_id FROM topics WHERE topics.id = messages.topic_id)"
     yield _counted(connection, "messages", "id", elsewhere, "in another channel than their topic")
     yield _counted(connection, "messages", "id", "version < 1", "with a version below 1")
+    huge, first = connection.execute(f"SELECT count(*), min(id) FROM messages WHERE version >= {_EXACT}").fetchone()
+    if huge:
+        yield Finding(
+            "warning",
+            f"{huge} messages have a version that many JSON readers can not tell from the next, the first is {first}",
+            "find out which program wrote them",
+        )
     wrong = []
     for table, columns in _TIMES.items():
         condition = " OR ".join(f"{column} NOT GLOB '{_TIMESTAMP}'" for column in columns)

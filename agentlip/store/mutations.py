@@ -21,6 +21,8 @@ from .urls import find_urls
 from .writer import Transaction
 
 TOMBSTONE = "[deleted]"
+# The largest version is the last: one more would be no whole number. What is no number, in a lax table, counts as none.
+_NEXT_VERSION = "CASE WHEN typeof(version) = 'integer' THEN min(version, 9223372036854775806) + 1 ELSE 1 END"
 MAX_VALUE_CHARS = 16_384
 
 
@@ -123,9 +125,10 @@ def edit_message(
     if not names.is_visible(content_raw):
         raise InvalidInput("content_raw must hold something visible")
     transaction.execute(
-        "UPDATE messages SET content_raw = ?, edited_at = ?, version = version + 1 WHERE id = ?",
+        f"UPDATE messages SET content_raw = ?, edited_at = ?, version = {_NEXT_VERSION} WHERE id = ?",
         (content_raw, transaction.now, message_id),
     )
+    new = queries.message(transaction.connection, message_id)
     event_id = transaction.append(
         "message.edited",
         Scope(old.channel_id, old.topic_id),
@@ -134,10 +137,10 @@ def edit_message(
             "message_id": message_id,
             "old_content": old.content_raw,
             "new_content": content_raw,
-            "version": old.version + 1,
+            "version": new.version,
         },
     )
-    return queries.message(transaction.connection, message_id), event_id
+    return new, event_id
 
 
 def delete_message(
@@ -149,17 +152,18 @@ def delete_message(
         return old, None
     _check_version(old, expected_version)
     transaction.execute(
-        "UPDATE messages SET content_raw = ?, edited_at = ?, deleted_at = ?, deleted_by = ?, version = version + 1 "
-        "WHERE id = ?",
+        "UPDATE messages SET content_raw = ?, edited_at = ?, deleted_at = ?, deleted_by = ?, "
+        f"version = {_NEXT_VERSION} WHERE id = ?",
         (TOMBSTONE, transaction.now, transaction.now, actor, message_id),
     )
+    new = queries.message(transaction.connection, message_id)
     event_id = transaction.append(
         "message.deleted",
         Scope(old.channel_id, old.topic_id),
         Entity("message", message_id),
-        {"message_id": message_id, "deleted_by": actor, "version": old.version + 1},
+        {"message_id": message_id, "deleted_by": actor, "version": new.version},
     )
-    return queries.message(transaction.connection, message_id), event_id
+    return new, event_id
 
 
 _MOVED = {
@@ -186,11 +190,11 @@ def move_message(
         return []
     moved = read_rows(
         transaction.connection,
-        f"SELECT id, version FROM messages WHERE {_MOVED[mode]} ORDER BY id",
+        f"SELECT id, {_NEXT_VERSION} FROM messages WHERE {_MOVED[mode]} ORDER BY id",
         (message_id, named.topic_id),
     )
     transaction.execute(
-        f"UPDATE messages SET topic_id = ?3, version = version + 1 WHERE {_MOVED[mode]}",
+        f"UPDATE messages SET topic_id = ?3, version = {_NEXT_VERSION} WHERE {_MOVED[mode]}",
         (message_id, named.topic_id, to_topic_id),
     )
     scope = Scope(named.channel_id, named.topic_id, to_topic_id)
@@ -205,7 +209,7 @@ def move_message(
                 "new_topic_id": to_topic_id,
                 "channel_id": named.channel_id,
                 "mode": mode,
-                "version": version + 1,
+                "version": version,
             },
         )
         for moved_id, version in moved

@@ -126,6 +126,44 @@ def test_an_attachment_that_is_not_utf_8_hides_no_other(place: Place) -> None:
     assert {row["kind"] for row in rows} == {READ, "note"}
 
 
+LARGEST = (1 << 63) - 1
+
+
+@pytest.mark.parametrize("version", [LARGEST, LARGEST - 1])
+def test_the_largest_version_is_the_last(place: Place, version: int) -> None:
+    other = place.hub.call("POST", "/api/v1/topics", {"channel_id": place.channel, "title": "other"}).json()["topic"]
+    messages = f"/api/v1/messages/{place.bad}"
+    place.sql(f"UPDATE messages SET version = {version} WHERE id = '{place.bad}'")
+    for mode, topic in (("one", other["id"]), ("all", place.topic), ("later", other["id"])):
+        change = {"op": "move_topic", "to_topic_id": topic, "mode": mode}
+        moved = place.hub.call("PATCH", messages, change)
+        assert (moved.status_code, moved.json()["affected_count"]) == (200, 1)
+        (event,) = place.get(f"/api/v1/events?tail=1&channel_id={place.channel}")["events"]
+        assert event["data_json"]["version"] == LARGEST
+    change = {"op": "edit", "content_raw": "new", "expected_version": LARGEST}
+    edited = place.hub.call("PATCH", messages, change)
+    assert (edited.status_code, edited.json()["message"]["version"]) == (200, LARGEST)
+    deleted = place.hub.call("PATCH", messages, {"op": "delete", "actor": "a"})
+    assert (deleted.status_code, deleted.json()["message"]["version"]) == (200, LARGEST)
+    assert place.get(messages)["message"]["version"] == LARGEST
+
+
+@pytest.mark.parametrize("version", ["NULL", "'two'", "1.5", "x'ff'"])
+def test_a_version_that_is_no_number_counts_as_none(
+    start_hub: Callable[..., Hub], tmp_path: Path, version: str
+) -> None:
+    Database(tmp_path / "db.sqlite3").prepare()
+    change_schema(tmp_path / "db.sqlite3", "messages", ") STRICT", ")")
+    change_schema(tmp_path / "db.sqlite3", "messages", "version INTEGER NOT NULL DEFAULT 1 CHECK (version >= 1)",
+                  "version INTEGER")  # fmt: skip
+    place = Place(start_hub(), "general")
+    place.sql(f"UPDATE messages SET version = {version} WHERE id = '{place.bad}'")
+    change = {"op": "edit", "content_raw": "new", "expected_version": 7}
+    assert place.hub.call("PATCH", f"/api/v1/messages/{place.bad}", change).json()["code"] == "VERSION_CONFLICT"
+    edited = place.hub.call("PATCH", f"/api/v1/messages/{place.bad}", {"op": "edit", "content_raw": "new"})
+    assert (edited.status_code, edited.json()["message"]["version"]) == (200, 1)
+
+
 def test_an_empty_dedupe_key_is_refused(place: Place) -> None:
     assert place.attach({"n": 7}, dedupe_key="").status_code == 400
     with pytest.raises(sqlite3.IntegrityError):

@@ -227,6 +227,16 @@ def test_a_message_outside_its_topics_channel_is_found(foreign: sqlite3.Connecti
 
 
 @pytest.mark.usefixtures("filled")
+@pytest.mark.parametrize("version", [1 << 53, (1 << 63) - 1])
+def test_a_version_beyond_what_clients_can_count_is_a_warning(
+    foreign: sqlite3.Connection, path: Path, version: int
+) -> None:
+    foreign.execute("UPDATE messages SET version = ? WHERE content_raw = 'message 7'", (version,))
+    assert only(path).level == "warning"
+    assert only(path).what.startswith("1 messages have a version that")
+
+
+@pytest.mark.usefixtures("filled")
 def test_a_missing_parent_row_is_found(foreign: sqlite3.Connection, path: Path) -> None:
     foreign.execute("PRAGMA foreign_keys = OFF")
     foreign.execute("UPDATE messages SET topic_id = 'topic_gone' WHERE content_raw = 'message 3'")

@@ -365,7 +365,7 @@ def _payload(error: AgentlipError) -> bytes:
     payload: dict[str, Any] = {"error": error.message, "code": error.code}
     if error.details:
         payload["details"] = error.details
-    return orjson.dumps(payload)
+    return orjson.dumps(payload, _as_text)
 
 
 def bare_answer(error: AgentlipError) -> bytes:
