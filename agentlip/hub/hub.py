@@ -77,7 +77,8 @@ class Hub:
         The hub finds events by itself; this only saves the poll interval when another process
         committed. Raises TypeError or ValueError when `event` carries no event id.
         """
-        self.publish_event_ids([event["event_id"] if isinstance(event, Mapping) else event.event_id])
+        event_id = event.get("event_id") if isinstance(event, Mapping) else getattr(event, "event_id", None)
+        self.publish_event_ids([event_id])  # type: ignore[list-item]  # it looks
 
     def publish_event_ids(self, event_ids: Iterable[int]) -> None:
         """Tell the hub of committed events by their ids; see `publish_event`."""

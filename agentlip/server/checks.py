@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import orjson
+
 from ..errors import InvalidInput, PayloadTooLarge
-from ..model import Scope
+from ..model import Entity, Scope
 from ..store import names
 from ..wire import MAX_IDS
 
@@ -27,6 +29,7 @@ MAX_ID_CHARS = 64
 _MAX_NUMBER = (1 << 63) - 1
 _MAX_LIMIT = 1_000_000
 _ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def text(value: Any, name: str, max_chars: int) -> str:
@@ -78,6 +81,14 @@ def new_content(value: Any) -> str:
     return given
 
 
+def key(value: Any, name: str) -> str:
+    """What rows are looked up by: any text, also such that no row can have."""
+    if not isinstance(value, str):
+        raise InvalidInput(f"{name} must be a string")
+    _utf8(value, name)
+    return value
+
+
 def _utf8(value: str, name: str) -> bytes:
     # JSON from the network holds no lone surrogate; a string of host code may.
     try:
@@ -107,11 +118,20 @@ def limit(value: Any) -> int:
 
 def scope(value: Scope | Mapping[str, str | None]) -> Scope:
     """The routing ids of an event, from a Scope or a mapping with some of its keys."""
+    if not isinstance(value, Mapping | Scope):
+        raise InvalidInput(f"scope must be a mapping of {', '.join(Scope._fields)}")
     ids = value._asdict() if isinstance(value, Scope) else dict(value)
     unknown = set(ids) - set(Scope._fields)
     if unknown or not all(item is None or (isinstance(item, str) and _ID.fullmatch(item)) for item in ids.values()):
         raise InvalidInput(f"scope must hold ids as {', '.join(Scope._fields)}")
     return Scope(**ids)
+
+
+def entity(value: Any) -> Entity:
+    """What an event is about: a type and an id."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise InvalidInput("entity must be a type and an id")
+    return Entity(*(text(word, "entity", MAX_NAME_CHARS) for word in value))
 
 
 def an_id(value: Any, name: str) -> str:
@@ -130,7 +150,7 @@ def ids(values: Iterable[str] | None, name: str) -> frozenset[str] | None:
     """Ids to select by, or None. A single string is a mistake: it would be taken for its letters."""
     if values is None:
         return None
-    if isinstance(values, str):
+    if isinstance(values, str) or not isinstance(values, Iterable):
         raise InvalidInput(f"{name} must be a list of ids")
     chosen = frozenset([an_id(item, name) for item in values])
     if len(chosen) > MAX_IDS:
@@ -138,14 +158,19 @@ def ids(values: Iterable[str] | None, name: str) -> frozenset[str] | None:
     return chosen
 
 
+def json_object(value: Any, name: str) -> dict[str, Any]:
+    """An object that can be written as JSON, without NUL in any string of it."""
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{name} must be an object")
+    refuse_nul(value, name)
+    return value
+
+
 def refuse_nul(value: Any, name: str) -> None:
-    """Look for NUL in all strings of a JSON value."""
-    if isinstance(value, str) and "\0" in value:
+    """Look for NUL in all strings of a JSON value, which must be one."""
+    try:
+        written = orjson.dumps(value)
+    except TypeError:  # of another type, halves of characters, nested too deeply
+        raise InvalidInput(f"{name} can not be written as JSON") from None
+    if b"u0000" in written and _NUL.search(written):
         raise InvalidInput(f"{name} must hold no NUL")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            refuse_nul(key, name)
-            refuse_nul(item, name)
-    elif isinstance(value, list):
-        for item in value:
-            refuse_nul(item, name)

@@ -68,6 +68,7 @@ class Commands:
 
     def rename_topic(self, topic_id: str, title: str) -> TopicResult:
         title = checks.label(title, "title", checks.MAX_TITLE_CHARS)
+        topic_id = checks.key(topic_id, "topic_id")
         return TopicResult(*self.store.write(mutations.rename_topic, topic_id, title, heavy=True))
 
     def post_message(self, topic_id: str, sender: str, content_raw: str) -> MessageResult:
@@ -87,22 +88,22 @@ class Commands:
 
     def edit(self, message_id: str, content_raw: str, expected_version: int | None = None) -> MessageResult:
         """Replace a message's content. Raises VersionConflict when it has another version than expected."""
-        content, version = checks.content(content_raw), checks.version(expected_version)
+        message_id, content = checks.key(message_id, "message_id"), checks.content(content_raw)
+        version = checks.version(expected_version)
         return MessageResult(*self.store.write(mutations.edit_message, message_id, content, version))
 
     def delete(self, message_id: str, actor: str, expected_version: int | None = None) -> MessageResult:
         """Turn a message into a tombstone; doing it twice changes nothing."""
-        actor, version = checks.label(actor, "actor", checks.MAX_SENDER_CHARS), checks.version(expected_version)
+        message_id, actor = checks.key(message_id, "message_id"), checks.label(actor, "actor", checks.MAX_SENDER_CHARS)
+        version = checks.version(expected_version)
         return MessageResult(*self.store.write(mutations.delete_message, message_id, actor, version))
 
     def move(
         self, message_id: str, to_topic_id: str, mode: str = "one", expected_version: int | None = None
     ) -> MoveResult:
         """Move the message (`one`), it and all later ones of its topic (`later`), or `all` of its topic."""
-        to_topic_id, version = (
-            checks.text(to_topic_id, "to_topic_id", checks.MAX_ID_CHARS),
-            checks.version(expected_version),
-        )
+        message_id, version = checks.key(message_id, "message_id"), checks.version(expected_version)
+        to_topic_id = checks.text(to_topic_id, "to_topic_id", checks.MAX_ID_CHARS)
         if mode not in mutations.MOVE_MODES:
             raise InvalidInput(f"mode must be one of {', '.join(mutations.MOVE_MODES)}")
         event_ids = self.store.write(
@@ -122,14 +123,12 @@ class Commands:
     ) -> AttachmentResult:
         """Pin a JSON object to a topic; an equal one gives the old row and no event."""
         kind = checks.label(kind, "kind", checks.MAX_KIND_CHARS)
-        if not isinstance(value_json, dict):
-            raise InvalidInput("value_json must be an object")
-        checks.refuse_nul(value_json, "value_json")
+        value_json = checks.json_object(value_json, "value_json")
         if kind in _LINK_KINDS:
             check_link(value_json)
         written = self.store.write(
             mutations.add_attachment,
-            topic_id,
+            checks.key(topic_id, "topic_id"),
             kind,
             checks.optional_text(key, "key", checks.MAX_KEY_CHARS),
             value_json,
@@ -155,11 +154,7 @@ class Commands:
         where = checks.scope(scope)
         if not isinstance(data, Mapping):
             raise InvalidInput("data must be an object")
-        about = (
-            _entity_of(where)
-            if entity is None
-            else Entity(*(checks.text(word, "entity", checks.MAX_NAME_CHARS) for word in entity))
-        )
+        about = _entity_of(where) if entity is None else checks.entity(entity)
         return self.store.write(mutations.append_event, name, where, about, dict(data))
 
     def channels(self) -> list[Channel]:
@@ -178,11 +173,12 @@ class Commands:
 
     def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
         """A page of a channel's topics, most recently updated first."""
+        channel_id = checks.key(channel_id, "channel_id")
         limit, offset = checks.limit(limit), checks.number(offset, "offset", 0)
         return TopicPage(*self.store.read_page(queries.topics, channel_id, limit, offset))
 
     def message(self, message_id: str) -> Message:
-        return self.store.read(queries.message, message_id)
+        return self.store.read(queries.message, checks.key(message_id, "message_id"))
 
     def messages(
         self,
@@ -231,6 +227,7 @@ class Commands:
         self, topic_id: str, kind: str | None = None, limit: int = PAGE_ROWS, before_id: str | None = None
     ) -> AttachmentPage:
         """A page of a topic's attachments, newest first; `before_id` is the last of the page before."""
+        topic_id, kind = checks.key(topic_id, "topic_id"), None if kind is None else checks.key(kind, "kind")
         limit, before_id = checks.limit(limit), checks.optional_id(before_id, "before_id")
         return AttachmentPage(*self.store.read_page(queries.attachments, topic_id, kind, limit, before_id))
 
@@ -271,6 +268,8 @@ class Commands:
         or greenlet of its own; when it raises, that is logged, and the next event follows. `after` is the id to
         go on from, by default the head. Close the answer to end it.
         """
+        if listener is not None and not callable(listener):
+            raise InvalidInput("listener must be callable")
         cursor = self.store.latest() if after is None else checks.number(after, "after", 0)
         return self.hub.follow(cursor, checks.ids(channels, "channels"), checks.ids(topics, "topics"), listener)
 

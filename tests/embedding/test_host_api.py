@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -75,6 +76,19 @@ def test_events_of_the_host_have_a_name_a_scope_and_data(hub: Any) -> None:
     assert hub.events(after=0, channels=[]) == []
 
 
+def nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def in_itself() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["a"] = [value]
+    return value
+
+
 BAD: dict[str, tuple[Callable[[Any], Any], type[Exception]]] = {
     "blank name": (lambda hub: hub.create_channel("  "), InvalidInput),
     "long name": (lambda hub: hub.create_channel("x" * 101), InvalidInput),
@@ -106,6 +120,42 @@ BAD: dict[str, tuple[Callable[[Any], Any], type[Exception]]] = {
     "limit": (lambda hub: hub.events(limit=0), InvalidInput),
     "text for ids": (lambda hub: hub.events(channels="ch_1"), InvalidInput),
     "text for ids to follow": (lambda hub: hub.subscribe(topics="topic_1"), InvalidInput),
+    "id with half a character": (lambda hub: hub.message("msg_\ud800"), InvalidInput),
+    "id of bytes": (lambda hub: hub.message(b"msg_1"), InvalidInput),
+    "half an id to edit": (lambda hub: hub.edit("\ud800", "x"), InvalidInput),
+    "half an id to delete": (lambda hub: hub.delete("\ud800", "me"), InvalidInput),
+    "half an id to move": (lambda hub: hub.move("\ud800", "topic_none"), InvalidInput),
+    "no id to rename": (lambda hub: hub.rename_topic(None, "x"), InvalidInput),
+    "no mode": (lambda hub: hub.move("msg_none", "topic_none", []), InvalidInput),
+    "half an id to attach to": (lambda hub: hub.add_attachment("\ud800", "note", {}), InvalidInput),
+    "deep value": (lambda hub: hub.add_attachment("topic_none", "note", nested(100_000)), InvalidInput),
+    "value in itself": (lambda hub: hub.add_attachment("topic_none", "note", in_itself()), InvalidInput),
+    "value with half a character": (lambda hub: hub.add_attachment("topic_none", "n", {"a": "\ud800"}), InvalidInput),
+    "value with NUL": (lambda hub: hub.add_attachment("topic_none", "n", {"a": ("\\", "\\\0")}), InvalidInput),
+    "value of a key": (lambda hub: hub.add_attachment("topic_none", "n", {1: "a"}), InvalidInput),
+    "link with half a character": (
+        lambda hub: hub.add_attachment("topic_none", "url", {"url": "http://\ud800"}),
+        InvalidInput,
+    ),
+    "topics of half an id": (lambda hub: hub.topics("\ud800"), InvalidInput),
+    "topics of none": (lambda hub: hub.topics(None), InvalidInput),
+    "attachments of half an id": (lambda hub: hub.attachments("\ud800"), InvalidInput),
+    "half a kind": (lambda hub: hub.attachments("topic_none", "\ud800"), InvalidInput),
+    "deep data": (lambda hub: hub.append("x", {"channel_id": "ch_1"}, nested(100_000)), InvalidInput),
+    "scope of text": (lambda hub: hub.append("x", "ch_1", {}), InvalidInput),
+    "no scope at all": (lambda hub: hub.append("x", None, {}), InvalidInput),
+    "entity of one": (lambda hub: hub.append("x", {"channel_id": "ch_1"}, {}, ("order",)), InvalidInput),
+    "entity of three": (lambda hub: hub.append("x", {"channel_id": "ch_1"}, {}, ("a", "b", "c")), InvalidInput),
+    "entity of text": (lambda hub: hub.append("x", {"channel_id": "ch_1"}, {}, "ab"), InvalidInput),
+    "entity of nothing": (lambda hub: hub.append("x", {"channel_id": "ch_1"}, {}, 5), InvalidInput),
+    "entity with half a character": (
+        lambda hub: hub.append("x", {"channel_id": "c"}, {}, ("a", "\ud800")),
+        InvalidInput,
+    ),
+    "number for ids": (lambda hub: hub.events(channels=5), InvalidInput),
+    "no id among ids": (lambda hub: hub.subscribe(topics=[["topic_1"]]), InvalidInput),
+    "no listener": (lambda hub: hub.subscribe("print"), InvalidInput),
+    "search for half a character": (lambda hub: hub.search("\ud800"), InvalidInput),
     "neither channel nor topic": (lambda hub: hub.messages(), InvalidInput),
     "nothing to search": (lambda hub: hub.search(" "), InvalidInput),
 }
@@ -118,6 +168,32 @@ def test_a_mistake_raises_its_class_and_changes_nothing(
     with pytest.raises(error):
         call(hub)
     assert [event.name for event in hub.events(after=0)] in ([], ["channel.created"])
+
+
+def test_data_as_deep_as_can_be_written_can_be_read(app: Flask, hub: Any) -> None:
+    channel = hub.create_channel("general").channel
+    deepest = 0
+    for depth in range(100, 400, 1):
+        with contextlib.suppress(InvalidInput):
+            hub.append("x.deep", {"channel_id": channel.id}, nested(depth))
+            deepest = depth
+    bearer = {"Authorization": f"Bearer {hub.token}"}
+    answer = app.test_client().get(f"/hub/api/v1/events?after={hub.head() - 1}", headers=bearer)
+    assert answer.status_code == 200, (deepest, answer.text)
+    assert deepest > 100
+
+
+def test_text_that_only_looks_like_nul_is_kept(hub: Any) -> None:
+    topic = hub.create_topic(hub.create_channel("general").channel.id, "t").topic
+    value = {"a": "\\u0000", "b": "u0000", "c": "\\\\u0000"}
+    assert hub.add_attachment(topic.id, "note", value).attachment.value_json == value
+    assert hub.attachments(topic.id)[0].value_json == value
+
+
+@pytest.mark.parametrize("event", [{}, {"event_id": "1"}, {"event_id": 0}, 7, None])
+def test_an_event_without_an_id_can_not_be_published(hub: Any, event: Any) -> None:
+    with pytest.raises(ValueError, match="whole numbers"):
+        hub.publish_event(event)
 
 
 def test_conflicts_have_classes_of_their_own(hub: Any) -> None:
