@@ -39,7 +39,9 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _log_records_reach_the_tests() -> None:
     """A standalone app that an earlier test has made in this process keeps the package's records to itself."""
-    logging.getLogger("agentlip").propagate = True
+    package = logging.getLogger("agentlip")
+    package.propagate = True
+    package.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import logging
 import resource
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -49,6 +50,7 @@ _SEND_SECONDS = 30  # without a hub, which has a setting
 _FREE_CONNECTIONS = 16
 _TURN = 8  # requests after which others get their turn
 _LAST_CALL_SECONDS = 0.3
+_FINISHING_SECONDS = 0.05
 _OTHER_FILES = 100  # descriptors that are not connections
 # What is left of a refused body: so much is read to keep the connection, more is thrown away before it is closed.
 _KEPT_BYTES = 128 * 1024
@@ -94,6 +96,34 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         connections.are_watched = True
         super().init_process()
 
+    def patch(self) -> None:
+        super().patch()
+        self._is_ending = threading.Event()  # one that greenlets can wait for
+
+    def run(self) -> None:
+        """As gunicorn's own, which sees the end of the worker, and then that of its last call, up to a second late."""
+        for sock in self.sockets:
+            sock.setblocking(True)
+            self.server_class(sock, ggevent.Pool(self.worker_connections)).start()
+        while self.alive:
+            self.notify()
+            self._is_ending.wait(1.0)
+        self._finish()
+
+    def _finish(self) -> None:
+        """Serve what has come until the graceful timeout, and no more."""
+        for server in self._servers:
+            server.close()
+        deadline = time.monotonic() + self.cfg.graceful_timeout
+        while any(server.pool.free_count() != server.pool.size for server in self._servers):
+            if time.monotonic() > deadline:
+                self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
+                for server in self._servers:
+                    server.stop(timeout=1)
+                return
+            self.notify()
+            time.sleep(_FINISHING_SECONDS)
+
     def server_class(self, sock: Any, spawn: Any, **_wsgi_only: Any) -> Any:
         """The server of one listening socket: gunicorn's usual one, which it would not let us get at."""
         self._limit_sending(sock)
@@ -117,7 +147,8 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         return {"ssl_context": ggevent.ssl_context(self.cfg)} if self.cfg.is_ssl else {}
 
     def stop_accepting(self) -> None:
-        """Leave new connections to other workers; gunicorn itself does that up to a second after the signal."""
+        """Leave new connections to other workers, and end."""
+        self._is_ending.set()
         for server in self._servers:
             server.stop_accepting()
         concurrency.spawn(self._end_idle)
