@@ -160,6 +160,7 @@ def is_replaced(hub: Hub, gone: set[int]) -> bool:
     return len(hub.workers()) == WORKERS and not gone & hub.workers()
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_when_a_worker_is_killed_among_posters_and_subscribers(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(WORKERS=WORKERS)
     with Storm(hub) as storm:
@@ -187,6 +188,7 @@ def test_nothing_is_lost_when_a_worker_is_killed_among_posters_and_subscribers(s
     assert is_replaced(hub, {victim})
 
 
+@pytest.mark.slow
 def test_a_reload_under_load_closes_with_1001_and_loses_nothing(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(WORKERS=WORKERS)
     with Storm(hub) as storm:
@@ -291,6 +293,7 @@ def seconds_of_calls_until(
     return spent
 
 
+@pytest.mark.slow
 def test_a_locked_database_holds_up_writes_and_nothing_else(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(WORKERS=WORKERS, WRITE_TIMEOUT=3)
     wait_for_all(hub)

@@ -123,6 +123,7 @@ def test_a_hub_is_run_as_told(here: WorkingFolder) -> None:
     assert here.run("down").returncode == exits.NOT_RUNNING
 
 
+@pytest.mark.slow
 def test_a_hub_is_talked_to_as_told(here: WorkingFolder) -> None:
     here.up()
     first, second, third = blocks("Talking to a hub")

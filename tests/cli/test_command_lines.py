@@ -32,6 +32,7 @@ def run_as_others_do(hub: WorkingFolder, line: list[str]) -> subprocess.Complete
                           capture_output=True, text=True, timeout=60)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_command_lines_of_other_hubs_work_as_documented(hub: WorkingFolder) -> None:
     topic, (_, second, _) = topic_in(hub, "documented", "t", "a", "b", "c")
     channel = message(hub, second)["channel_id"]

@@ -39,6 +39,7 @@ def filled(
         yield here, commands, printed
 
 
+@pytest.mark.slow
 def test_the_same_is_printed_without_a_hub(filled: Filled) -> None:
     here, commands, printed = filled
     before = hashlib.sha256((here.folder / "db.sqlite3").read_bytes()).hexdigest()

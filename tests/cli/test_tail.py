@@ -211,6 +211,7 @@ def test_long_lists_are_whole_or_say_so(hub: WorkingFolder, long_topic: str) -> 
     assert less.stderr.startswith("agentlip: there are more: --before msg_")
 
 
+@pytest.mark.slow
 def test_long_parts_of_the_log_are_whole_or_say_so(hub: WorkingFolder, long_topic: str) -> None:
     assert len(rows(done(hub, "events", "--topic", long_topic, "--limit", 5000))) == 1503
     assert len(rows(done(hub, "events", "--topic", long_topic, "--tail", 1502))) == 1502

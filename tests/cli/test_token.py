@@ -117,6 +117,7 @@ def test_a_hub_that_can_not_be_told_keeps_the_old_token_and_that_is_said(here: W
     assert ping(here, old) == 200
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_told_and_takes_it_when_it_can(here: WorkingFolder) -> None:
     pid, old = here.up(), kept(here)
     stopped = [pid, *here.workers()]

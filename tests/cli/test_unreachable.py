@@ -35,6 +35,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, notes.removeprefix("agentlip: ").strip()
 
 
+@pytest.mark.slow
 def test_a_hung_hub_is_not_called_gone(here: WorkingFolder) -> None:
     here.up()
     processes = writer_lock.users(here.folder)
@@ -74,6 +75,7 @@ def test_a_name_that_can_not_be_resolved(here: WorkingFolder) -> None:
     assert words == "The name no-such-host.invalid can not be resolved; is the URL right, and the network up?"
 
 
+@pytest.mark.slow
 def test_a_rate_limit_is_waited_for(here: WorkingFolder) -> None:
     here.up(RATE_LIMIT_PER_CLIENT=1)
     processes = [here.start("channel", "create", f"c{number}") for number in range(4)]

@@ -34,6 +34,7 @@ def restart(hub: Hub, how: int = signal.SIGKILL) -> None:
     hub.start()
 
 
+@pytest.mark.slow
 def test_ten_restarts(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()
     topic = hub.make_topic()[1]

@@ -90,6 +90,7 @@ def test_a_hub_that_does_not_answer() -> None:
         assert time.monotonic() - began < 1.5
 
 
+@pytest.mark.slow
 def test_a_silent_hub_is_found_out_by_short_waits_too(
     start_hub: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -192,6 +192,7 @@ run()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["close", "garbage"])
 @pytest.mark.parametrize("imports", ["", "from gevent import monkey; monkey.patch_all()"], ids=["threads", "gevent"])
 def test_many_applications_of_one_process_leave_nothing(tmp_path: Path, how: str, imports: str) -> None:
@@ -373,6 +374,7 @@ def link(name):
 """
 
 
+@pytest.mark.slow
 def test_the_recipe_for_pytest_leaves_nothing(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "embedding.md").read_text()
     recipe = next(part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "import pytest" in part)

@@ -64,6 +64,7 @@ def test_a_message_of_a_view_is_replayed_and_live_and_seen_by_a_thread(host: Hos
     eventually(lambda: len(host.call("GET", "/seen").json()) >= said["head"], 10, "the host's thread")
 
 
+@pytest.mark.slow
 def test_the_hosts_own_websocket_keeps_its_options(host: Host) -> None:
     with connect(f"{host.ws_url}/echo", compression=None) as socket:
         socket.send("hello")

@@ -42,6 +42,7 @@ def test_a_refused_body_that_never_comes_ends_the_connection(host: Host, path: s
         assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_an_answer_that_nobody_reads_ends_the_connection(host: Host) -> None:
     with dial(port(host), 4096) as sock:
         sock.settimeout(8)

@@ -12,6 +12,7 @@ HERE = Path(__file__).parent
 PATCHED = "from gevent import monkey; monkey.patch_all(); import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["test_session", "test_tailer", "test_follower", "test_model"])
 def test_under_gevent(name: str, tmp_path: Path) -> None:
     if "gevent.monkey" in sys.modules and sys.modules["gevent.monkey"].is_module_patched("threading"):

@@ -114,6 +114,7 @@ def test_pipelined_answers_that_nobody_reads_end_the_connection(strict: Hub) -> 
                 sock.sendall(head("GET", "/health", token=None) * 200)
 
 
+@pytest.mark.slow
 def test_clients_that_read_no_pages_are_dropped_and_their_memory_is_free(strict: Hub) -> None:
     topic_id = strict.make_topic(unique(), "large")[1]
     for _ in range(40):
@@ -132,6 +133,7 @@ def test_clients_that_read_no_pages_are_dropped_and_their_memory_is_free(strict:
     assert sizes[2] - sizes[0] < 64 << 20  # the allocator keeps what the first ones took
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_gets_everything(strict: Hub) -> None:
     topic_id = strict.make_topic(unique(), "slow")[1]
     for _ in range(40):
@@ -259,6 +261,7 @@ def test_an_endless_body_of_a_stranger_holds_nobody_up(hub: Hub) -> None:
     assert slowest < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 8192], ids=["many at once", "one for each read"])
 def test_a_stranger_who_never_pauses_holds_nobody_up(hub: Hub, size: int) -> None:
     bare = head("GET", "/health", "X-Padding: ", token=None)
@@ -448,6 +451,7 @@ def test_with_tls_a_body_that_never_comes_ends_the_connection(tls_hub: TlsHub) -
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.slow
 def test_who_never_ends_the_handshake_of_tls_makes_room(tls_hub: TlsHub) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(1_100):

@@ -61,6 +61,7 @@ def test_both_need_the_token(hub: Hub, path: str) -> None:
     assert hub.call("GET", path, token=None).status_code == 401
 
 
+@pytest.mark.slow
 def test_long_searches_hold_up_nobody_else(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()
     _, topic_id = hub.make_topic()

@@ -137,6 +137,7 @@ def test_another_file_is_never_cut(tmp_path: Path) -> None:
     assert path.stat().st_size == 10 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [[], ["--access-logfile", "-"]], ids=["stderr", "the access log, too"])
 def test_output_that_nobody_reads_holds_up_neither_calls_nor_the_end(
     tmp_path: Path, how: list[str], free_port: Callable[[], int]

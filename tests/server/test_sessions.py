@@ -163,6 +163,7 @@ def test_signing_out_ends_the_session_for_whoever_has_the_cookie(hub: Hub) -> No
     assert is_signed_in(hub, other)
 
 
+@pytest.mark.slow
 def test_a_session_that_was_ended_stays_so_in_every_worker_and_after_a_restart(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(WORKERS=3)
     cookie, other = cookie_of(sign_in(hub)), cookie_of(sign_in(hub))

@@ -342,6 +342,7 @@ def test_the_record_that_waits_is_sent_before_the_close_even_if_it_ends_one_byte
         line.ended()
 
 
+@pytest.mark.slow
 def test_the_same_on_greenlets() -> None:
     script = (
         "from gevent import monkey; monkey.patch_all()\n"

@@ -56,6 +56,7 @@ def test_a_long_replay_of_many_ids_is_complete_and_goes_on_live(hub: Hub, count:
     assert ids[-1] == head
 
 
+@pytest.mark.slow
 def test_posts_do_not_wait_for_replays_of_very_many_ids(hub: Hub) -> None:
     _, topic_id = hub.make_topic("busy")
     over = threading.Event()

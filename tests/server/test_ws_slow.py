@@ -78,6 +78,7 @@ def test_a_client_that_is_slow_but_reads_gets_everything(start_hub: Callable[...
         assert [slow.read_event()["event_id"] for _ in range(last)] == list(range(1, last + 1))
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_but_all_the_time_is_not_closed(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(SEND_TIMEOUT=2, PING_INTERVAL=1.5)
     last = append_events(hub.db, 300, size=3_000)
@@ -92,6 +93,7 @@ def test_a_client_that_reads_slowly_but_all_the_time_is_not_closed(start_hub: Ca
         assert seen == list(range(1, last + 1))
 
 
+@pytest.mark.slow
 def test_a_replaying_client_that_stops_reading_is_closed_after_the_send_timeout(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(SEND_TIMEOUT=1)
     last = append_events(hub.db, 3000, size=3_000)
@@ -109,6 +111,7 @@ def test_a_replaying_client_that_stops_reading_is_closed_after_the_send_timeout(
         assert 0 < len(seen) < last
 
 
+@pytest.mark.slow
 def test_clients_that_never_read_again_are_dropped(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(SEND_TIMEOUT=0.5)
     append_events(hub.db, 3000, size=3_000)
@@ -158,6 +161,7 @@ def answer_pings(raw: RawSocket, count: int, payload: bytes | None = None) -> fl
     return time.monotonic() - started
 
 
+@pytest.mark.slow
 def test_a_peer_that_answers_no_ping_is_dropped_and_one_that_does_stays(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(PING_INTERVAL=0.3)
     head = append_events(hub.db, 2000, size=3_000)

@@ -250,6 +250,7 @@ class Storm:
         say_the_end(self.hub, self.channel_id)
 
 
+@pytest.mark.slow
 def test_subscribers_that_join_while_others_write_see_no_hole_and_no_repeat(hub: Hub) -> None:
     append_events(hub.db, 1)
     with ThreadPoolExecutor(40) as pool:

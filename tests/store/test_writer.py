@@ -445,6 +445,7 @@ def test_a_group_ends_with_the_command_that_does_much(
     assert ids == sorted(ids)
 
 
+@pytest.mark.slow
 def test_closing_commits_what_waits_and_refuses_the_rest(path: Path) -> None:
     store = Store(path, "NORMAL", 5.0)
     holder, gate = occupy(store)
