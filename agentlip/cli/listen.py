@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,7 +12,7 @@ from . import output
 from .command import Command
 from .context import Context
 from .cursor_file import CursorFile
-from .following import end_with_0_when_terminated, note_break, print_event, when_nobody_reads
+from .following import end_in_good_order, followed, print_event
 from .lookup import channel_id, topic_id
 from .places import Places
 
@@ -69,32 +68,22 @@ def listen(
     \b
     Example: agentlip listen --since 0 | jq .name
     """
-    end_with_0_when_terminated()
+    end_in_good_order()
     file = CursorFile(cursor_file) if cursor_file is not None else None
     after, db_id = (file.read() if file is not None else None) or (since, None)
-    has_cursor = after is not None
 
-    def connected(hello: dict[str, Any]) -> None:
-        nonlocal has_cursor
-        _connected(stream, hello, file, has_cursor)
-        has_cursor = True
+    def connected(stream: Stream) -> None:
+        if file is not None:
+            file.write(stream.cursor, stream.db_id)
 
     with _client(context, wait) as client:
         wanted = {
             "channels": [channel_id(client, each) for each in channels],
             "topics": [topic_id(client, each) for each in topics],
         }
-        stream = client.stream(
-            after,
-            **(wanted if channels or topics else {}),
-            db_id=db_id,
-            on_new_log="restart",
-            on_connect=connected,
-            on_disconnect=note_break,
-        )
         places = Places(client) if output.is_terminal() and not context.as_json else None
-        with stream:
-            when_nobody_reads(stream.close)
+        selected = wanted if channels or topics else {}
+        with followed(client, after, selected, db_id=db_id, on_connect=connected, is_quiet=False) as stream:
             for event in stream:
                 print_event(event, places)
                 if file is not None:
@@ -111,11 +100,3 @@ def _client(context: Context, wait: bool) -> HubClient:
             if not wait:
                 raise
         time.sleep(_LOOK_SECONDS)
-
-
-def _connected(stream: Stream, hello: dict[str, Any], file: CursorFile | None, has_cursor: bool) -> None:
-    if has_cursor and hello.get("recovered") is False and hello.get("reason") == "ahead":
-        output.note(f"the log ends at event {stream.cursor}, before the cursor; going on from there")
-    if file is not None:
-        file.write(stream.cursor, stream.db_id)
-    output.note(f"connected, at event {stream.cursor} of {hello['replay_until']}")

@@ -78,6 +78,8 @@ class Commands(Group):
             return super().main(args, program, standalone_mode=False) or OK
         except click.exceptions.Exit as end:
             return end.exit_code
+        except SystemExit as end:  # of a signal
+            return int(end.code or OK)
         except click.exceptions.NoArgsIsHelpError as error:
             if as_json:
                 return _fail("Missing command", "INVALID_INPUT", {}, ERROR, as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -18,7 +19,7 @@ from . import conversation, output, pages
 from . import topic as topics
 from .command import Group, field
 from .context import Context
-from .following import note_break
+from .following import end_in_good_order, followed, patiently
 from .lookup import channel_id, missing_topic, topic_id
 from .places import Places
 
@@ -99,9 +100,9 @@ def _login_name() -> str:
 @click.option(
     "-n", "--number", "--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="How many."
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what happens to its messages, until interrupted.")
+@click.option("-f", "--follow", "go_on", is_flag=True, help="Go on with what happens there, until interrupted.")
 @click.pass_obj
-def tail(context: Context, topic: str, number: int, follow: bool) -> None:
+def tail(context: Context, topic: str, number: int, go_on: bool) -> None:
     """Print the latest messages of TOPIC, the newest last.
 
     With -f new ones follow, and those that are edited, deleted or moved here, as they are then.
@@ -109,7 +110,8 @@ def tail(context: Context, topic: str, number: int, follow: bool) -> None:
     \b
     Example: agentlip msg tail "general/First steps" -f
     """
-    if follow:
+    if go_on:
+        end_in_good_order()
         with context.client() as client:
             _follow(context, client, topic_id(client, topic), number)
         return
@@ -127,16 +129,16 @@ def _follow(context: Context, client: HubClient, wanted: str, number: int) -> No
     messages = pages.messages(client, number, topic_id=wanted).messages
     conversation.show(reversed(messages), as_json=context.as_json)
     versions = {message.id: message.version for message in messages}
-    with client.stream(head, topics=[wanted], on_new_log="restart", on_disconnect=note_break) as stream:
+    with followed(client, head, {"topics": [wanted]}) as stream:
         for event in stream:
-            message = _changed(client, event)
+            message = patiently(_changed, client, event)
             if message is None or versions.get(message.id, 0) >= message.version:
                 continue
             versions[message.id] = message.version
             if message.topic_id == wanted:
                 conversation.show([message], as_json=context.as_json)
             else:
-                place = Places(client).name(message.channel_id, message.topic_id)
+                place = patiently(Places(client).name, message.channel_id, message.topic_id)
                 output.note(f"{message.id} was moved to {place}")
 
 
@@ -145,7 +147,8 @@ def _changed(client: HubClient, event: Event) -> Message | None:
     if event.name == "message.created":
         return row(Message, event.data["message"])
     if event.name in ("message.edited", "message.deleted", "message.moved_topic"):
-        return client.message(event.entity.id)
+        with suppress(NotFound):  # the hub has another log since
+            return client.message(event.entity.id)
     return None
 
 

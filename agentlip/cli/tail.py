@@ -7,7 +7,7 @@ import click
 from . import pages
 from .command import Command, field
 from .context import Context
-from .following import end_with_0_when_terminated, note_break, print_event, when_nobody_reads
+from .following import end_in_good_order, followed, patiently, print_event
 from .lookup import scope
 from .places import Places
 
@@ -30,7 +30,7 @@ def tail(context: Context, place: str | None, number: int, follow: bool) -> None
     \b
     Example: agentlip tail general
     """
-    end_with_0_when_terminated()
+    end_in_good_order()
     with context.reader() as reader:
         wanted = scope(reader, place)
         past, head = pages.last_events(reader, max(number, 1), **wanted)
@@ -39,12 +39,8 @@ def tail(context: Context, place: str | None, number: int, follow: bool) -> None
             print_event(event, places)
     if not follow or context.offline:
         return
-    with context.client() as client:
+    with patiently(context.client) as client:
         places = None if context.as_json else Places(client)
-        with client.stream(
-            head, channels=wanted.get("channels"), topics=wanted.get("topics"), on_new_log="restart",
-            on_disconnect=note_break,
-        ) as stream:  # fmt: skip
-            when_nobody_reads(stream.close)
+        with followed(client, head, wanted) as stream:
             for event in stream:
                 print_event(event, places)

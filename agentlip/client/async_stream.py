@@ -71,10 +71,14 @@ class AsyncStream:
 
     async def wait_for(self, predicate: Callable[[Event], object], timeout: float | None = None) -> Event:
         """The next event for which `predicate` is true. Raises TimeoutError, also when the stream is closed."""
-        async with asyncio.timeout(timeout):
-            async for received in self:
-                if predicate(received):
-                    return received
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                async for received in self:
+                    if predicate(received):
+                        return received
+        except TimeoutError:
+            if not limit.expired():
+                raise
         raise TimeoutError("The event that was waited for did not come")
 
     async def aclose(self) -> None:

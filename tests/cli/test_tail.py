@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from agentlip.store import log, mutations
 from agentlip.store.store import Store
 from agentlip.store.writer import Transaction
 
-from .test_listen import Reader
+from .test_listen import Reader, crash, post
 from .test_output import COLOUR, on_terminal
 from .test_talking import done, get, message, rows, topic_in
 from .working_folder import PROGRAM, WorkingFolder, json_of, working_folder
@@ -275,3 +276,55 @@ def test_an_event_of_any_shape_is_told(hub: WorkingFolder) -> None:
     count = (len(KNOWN_EVENTS) + 1) * len(shapes)
     assert len(rows(done(hub, "tail", "shapes", "-n", count, "--no-follow"))) == count
     assert on_terminal(hub, "events", "--tail", str(count))[0] == 0
+
+
+def test_a_hub_that_ends_before_what_is_looked_up_is_waited_for(tmp_path: Path) -> None:
+    """Each event waits in its reader's connection, which stands still, until there is no hub to ask about it."""
+    with working_folder(tmp_path) as here:
+        here.make_workspace()
+        here.up(RATE_LIMITS="off")
+        topic, (identifier,) = topic_in(here, "c", "t", "one")
+        tail, messages = Reader(here.start("tail", "-n", 0)), Reader(here.start("msg", "tail", topic, "-f"))
+        messages.printed(1)
+        post(here, topic, "two")  # both are connected
+        tail.printed(1)
+        messages.printed(2)
+        for each in tail, messages:
+            each.process.send_signal(signal.SIGSTOP)
+        done(here, "msg", "edit", identifier, "uno")
+        done(here, "topic", "create", "c", "new")
+        crash(here)
+        for each in tail, messages:
+            each.process.send_signal(signal.SIGCONT)
+            each.noted("trying again")
+        here.up(RATE_LIMITS="off")
+        messages.printed(3).noted("connected, at event")
+        tail.printed(3).noted("connected, at event")
+        assert (tail.ended(signal.SIGTERM), messages.ended(signal.SIGTERM)) == (0, 0)
+        assert messages.lines[2].split("\t")[3] == "uno"
+        assert tail.lines[2].split("\t")[1:3] == ["c/new", "new topic"]
+
+
+@pytest.mark.parametrize("line", ["msg tail head/t -f", "tail -n 1 head", "listen --since 0"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_following_ends_with_its_reader(tmp_path: Path, line: str, is_there: bool) -> None:
+    with working_folder(tmp_path) as here:
+        here.make_workspace()
+        here.up(RATE_LIMITS="off")
+        topic_in(here, "head", "t", "one")
+        process = here.start(*line.split())
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        if not is_there:
+            crash(here)
+        process.stdout.close()
+        assert process.wait(10) == 0
+
+
+def test_waiting_for_a_hub_ends_with_its_reader(tmp_path: Path) -> None:
+    with working_folder(tmp_path) as here:
+        here.make_workspace()
+        process = here.start("listen", "--wait")
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(10) == 0

@@ -264,3 +264,12 @@ def test_no_connection_is_left(hub: Hub) -> None:
     before = set(connections_to(hub))
     run(main())
     eventually(lambda: not set(connections_to(hub)) - before, 5, "the end of all connections")
+
+
+def test_a_wait_in_vain_says_so(hub: Hub) -> None:
+    async def main() -> None:
+        async with room(hub) as (client, _):
+            with pytest.raises(TimeoutError, match="The event that was waited for did not come"):
+                await client.wait_for(lambda event: False, 0.1)
+
+    run(main())
