@@ -13,7 +13,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "agentlip"
-GROUND = {"errors", "config", "model", "wire", "workspace", "writer_lock", "concurrency", "listening", "version"}
+GROUND = {
+    "errors",
+    "config",
+    "model",
+    "wire",
+    "workspace",
+    "writer_lock",
+    "concurrency",
+    "listening",
+    "version",
+    "looks",
+}
 # What a part of the package may import from the package. The rest (server, cli, __init__ ...) may use them all.
 BELOW = {
     **dict.fromkeys(GROUND, GROUND),

@@ -58,8 +58,8 @@ def create(client: HubClient, name: str, description: str | None, if_missing: bo
     """The new channel and its event; with `if_missing` also the old one of this name, and None."""
     try:
         return client.create_channel(name, description)
-    except InvalidInput:
-        old = channel_named(client, name) if if_missing else None
+    except InvalidInput as error:
+        old = channel_named(client, getattr(error, "existing_id", name)) if if_missing else None
         if old is None:
             raise
         return old, None

@@ -69,8 +69,8 @@ def create(client: HubClient, channel: str, title: str, if_missing: bool) -> tup
     """The new topic of the channel of this id, and its event; with `if_missing` also the old one, and None."""
     try:
         return client.create_topic(channel, title)
-    except InvalidInput:
-        old = topic_titled(client, channel, title) if if_missing else None
+    except InvalidInput as error:
+        old = topic_titled(client, channel, getattr(error, "existing_id", title)) if if_missing else None
         if old is None:
             raise
         return old, None

@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import re
-from unicodedata import normalize
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-from ..errors import AlreadyExists, InvalidInput, NotFound
+from ..errors import InvalidInput, NotFound
+from ..looks import look_of
 from ..model import Channel, Topic
 from .pages import Pages
+
+_Row = TypeVar("_Row", Channel, Topic)
+
+
+def called(rows: Iterable[_Row], wanted: str) -> _Row | None:
+    """The row of this id, name or title; without it one that looks the same, as hubs compare names."""
+    look, alike = look_of(wanted), None
+    for each in rows:
+        name = each.name if isinstance(each, Channel) else each.title
+        if wanted in (each.id, name):
+            return each
+        if alike is None and look_of(name) == look:
+            alike = each
+    return alike
+
+
+def readings(channels: Iterable[Channel], wanted: str) -> Iterator[tuple[Channel, str]]:
+    """Channels and titles that `channel/title` may mean: the name of a channel, here the longest last, may hold a
+    slash itself."""
+    known = list(channels)
+    for slash in re.finditer("/", wanted):
+        channel = called(known, wanted[: slash.start()])
+        if channel is not None:
+            yield channel, wanted[slash.end() :]
 
 
 class Names(Pages):
@@ -29,8 +55,7 @@ class Names(Pages):
             return found
 
     def _channel(self, name: str, error: InvalidInput | None = None) -> Channel | None:
-        wanted = _known(name, error)
-        return next((each for each in self.iter_channels() if {each.id, normalize("NFC", each.name)} & wanted), None)
+        return called(self.iter_channels(), getattr(error, "existing_id", name))
 
     def topic(self, name: str, *, create: bool = False) -> Topic:
         """The topic `channel/title`; with `create` it, and its channel, are made if they are not there.
@@ -38,25 +63,19 @@ class Names(Pages):
         Raises NotFound, and InvalidInput for what can be no name. A channel whose name holds a slash is taken as that
         when it is there; a new channel gets its name from what is before the first slash.
         """
-        text = normalize("NFC", name)
-        readings = [
-            (channel, text.removeprefix(f"{prefix}/"))
-            for channel in self.iter_channels()
-            for prefix in (normalize("NFC", channel.name), channel.id)
-            if text.startswith(f"{prefix}/")
-        ]
-        for each, title in readings:
+        meant = list(readings(self.iter_channels(), name))
+        for each, title in meant:
             found = self._topic_titled(each.id, title)
             if found is not None:
                 return found
         if not create:
             raise NotFound(f"There is no topic {name}; a topic is named channel/title")
-        first, slash, rest = text.partition("/")
+        first, slash, rest = name.partition("/")
         if not slash:
             raise InvalidInput("A topic is named channel/title")
-        if not readings:
+        if not meant:
             return self._make_topic(self.channel(first, create=True).id, rest)
-        channel, title = max(readings, key=lambda each: len(each[0].name))
+        channel, title = meant[-1]
         return self._make_topic(channel.id, title)
 
     def _topic_id(self, topic: str | Topic) -> str:
@@ -74,11 +93,4 @@ class Names(Pages):
             return found
 
     def _topic_titled(self, channel_id: str, title: str, error: InvalidInput | None = None) -> Topic | None:
-        wanted = _known(title, error)
-        topics = self.iter_topics(channel_id)
-        return next((each for each in topics if {each.id, normalize("NFC", each.title)} & wanted), None)
-
-
-def _known(name: str, error: InvalidInput | None) -> set[str]:
-    """What the row that is looked for may be called: hubs may hold names equal that are written differently."""
-    return {normalize("NFC", name)} | ({error.existing_id} if isinstance(error, AlreadyExists) else set())
+        return called(self.iter_topics(channel_id), getattr(error, "existing_id", title))

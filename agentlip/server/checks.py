@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from ..errors import InvalidInput, PayloadTooLarge
+from ..looks import has_control, is_visible
 from ..model import Entity, Scope
-from ..store import names
 from ..wire import MAX_IDS
 
 MAX_CONTENT_BYTES = 65_536
@@ -45,9 +45,9 @@ def text(value: Any, name: str, max_chars: int) -> str:
 def label(value: Any, name: str, max_chars: int) -> str:
     """A text that people read as a name: something of it is visible, all of it in one line."""
     given = text(value, name, max_chars)
-    if not names.is_visible(given):
+    if not is_visible(given):
         raise InvalidInput(f"{name} must hold something visible")
-    if names.has_control(given):
+    if has_control(given):
         raise InvalidInput(f"{name} must hold no control characters, line ends or changes of direction")
     return given
 
@@ -76,7 +76,7 @@ def content(value: Any) -> str:
 def new_content(value: Any) -> str:
     """Content of which something is visible."""
     given = content(value)
-    if not names.is_visible(given):
+    if not is_visible(given):
         raise InvalidInput("content_raw must hold something visible")
     return given
 

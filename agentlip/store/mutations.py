@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from ..errors import AlreadyExists, CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
+from ..looks import is_visible
 from ..model import Attachment, Channel, Entity, Message, Scope, Topic
 from . import names, queries
 from .decoding import read_rows
@@ -122,7 +123,7 @@ def edit_message(
     if old.deleted_at is not None:
         raise InvalidInput("A deleted message can not be edited")
     _check_version(old, expected_version)  # first: who is behind shall hear of that
-    if not names.is_visible(content_raw):
+    if not is_visible(content_raw):
         raise InvalidInput("content_raw must hold something visible")
     transaction.execute(
         f"UPDATE messages SET content_raw = ?, edited_at = ?, version = {_NEXT_VERSION} WHERE id = ?",

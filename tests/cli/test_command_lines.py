@@ -117,7 +117,13 @@ def test_typos_are_answered_with_what_was_meant(hub: WorkingFolder, line: str, m
 def test_a_mistyped_name_is_answered_with_what_was_meant(hub: WorkingFolder) -> None:
     topic_in(hub, "typography", "First steps")
     assert refused(hub, 1, "topic", "list", "typografy") == "There is no channel typografy. Did you mean typography?"
-    assert refused(hub, 1, "msg", "tail", "typography/Fist steps").endswith("Did you mean typography/First steps?")
+    for place in ("typography/Fist steps", "typografy/First steps", "TYPOGRAPHY/FIRST STEPS"):
+        for command in (("msg", "tail"), ("tail",), ("attachment", "list")):
+            assert refused(hub, 1, *command, place) == (
+                f"There is no topic {place}. Did you mean typography/First steps?"
+            )
+    assert refused(hub, 1, "msg", "tail", "typografy/x") == "There is no channel typografy. Did you mean typography?"
+    assert refused(hub, 1, "msg", "tail", "zzz/x") == "There is no channel zzz"
 
 
 @pytest.mark.parametrize("option", ["-V", "--version"])
@@ -197,6 +203,22 @@ def test_several_may_make_it_at_once(hub: WorkingFolder) -> None:
 def test_names_are_the_same_however_they_are_composed(hub: WorkingFolder) -> None:
     topic, _ = topic_in(hub, "caf\u00e9", "\u00e4")
     assert message(hub, done(hub, "msg", "send", "cafe\u0301/a\u0308", "x"))["topic_id"] == topic
+
+
+@pytest.mark.parametrize("written", ["{}", " {} ", "{}\u200b", "\ufeff{}", "{}\u00a0"])
+def test_names_are_compared_as_the_hub_does(hub: WorkingFolder, written: str) -> None:
+    topic = done(
+        hub, "topic", "create", done(hub, "channel", "create", "alike", "--if-missing"), "same", "--if-missing"
+    )
+    name, title = written.format("alike"), written.format("same")
+    place = f"{name}/{title}"
+    channel = done(hub, "channel", "create", name, "--if-missing")
+    assert done(hub, "topic", "create", name, title, "--if-missing") == topic
+    assert message(hub, done(hub, "msg", "send", place, "x", "--create"))["topic_id"] == topic
+    assert message(hub, done(hub, "msg", "send", place, "x"))["topic_id"] == topic
+    for line in (("topic", "list"), ("topic", "list", "--offline")):
+        assert json_of(hub.run(*line, name, "--json"))["channel_id"] == channel
+    assert json_of(hub.run("msg", "tail", place, "--offline", "--json"))["topic_id"] == topic
 
 
 def test_completion_knows_the_commands(hub: WorkingFolder) -> None:

@@ -79,6 +79,15 @@ def test_letters_that_are_composed_differently_are_the_same(client: HubClient) -
     assert client.channel(normalize("NFD", name), create=True).id == made.channel_id
 
 
+@pytest.mark.parametrize("written", [" {} ", "{}\u200b", "\ufeff{}", "{}\u00a0"])
+def test_names_that_look_alike_are_the_same(client: HubClient, written: str) -> None:
+    name = unique("alike")
+    made = client.topic(f"{name}/same", create=True)
+    for create in (False, True):
+        assert client.channel(written.format(name), create=create).id == made.channel_id
+        assert client.topic(f"{written.format(name)}/{written.format('same')}", create=create) == made
+
+
 def test_a_topic_beyond_the_first_page(client: HubClient) -> None:
     channel = client.create_channel(unique("many")).channel
     first = client.create_topic(channel.id, "first").topic

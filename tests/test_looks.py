@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentlip.errors import AlreadyExists, InvalidInput
+from agentlip.looks import has_control, is_visible, look_of
 from agentlip.model import Channel, Topic
 from agentlip.store import mutations
-from agentlip.store.names import has_control, is_visible, look_of
 from agentlip.store.store import Store
 
 INVISIBLE = [
