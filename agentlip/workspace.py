@@ -94,12 +94,15 @@ def is_own(found: os.stat_result, folder: Path) -> bool:
     return _is_trusted(found.st_uid, folder) and not found.st_mode & 0o022
 
 
-def hand_over(path: Path) -> None:
-    """Give a file that root has made to the owner of its folder, who is to use it. Raises OSError."""
+def hand_over(path: Path, folder: int | None = None) -> None:
+    """Give a file that root has made to the owner of its folder, who is to use it. Raises OSError.
+
+    With `folder`, an open one, the path is a name in it: whatever stands in the folder's place by now is not touched.
+    """
     if os.geteuid() == 0:
-        owner = path.parent.stat()
+        owner = path.parent.stat() if folder is None else os.fstat(folder)
         if owner.st_uid != 0:
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            os.chown(path, owner.st_uid, owner.st_gid, dir_fd=folder, follow_symlinks=False)
 
 
 def name_of(uid: int) -> str:

@@ -4,6 +4,7 @@ The lock is a `flock` on the file, so the operating system releases it however i
 stale, and its process id tells people who has it. Hubs of other makes only write their process id: such a file
 counts while that process lives. A new process that happens to get the id of a dead holder is told apart by its age.
 
+No link is followed, neither in the file's place nor in its folder's: whoever made it could choose what is locked.
 The holder's child processes inherit the lock: while workers of a killed hub still serve, it is held. Everything here
 is done at start and stop and may block on the disk.
 """
@@ -14,7 +15,8 @@ import fcntl
 import os
 import re
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ConfigError, LockHeld
@@ -42,8 +44,8 @@ class WriterLock:
         """
         deadline = time.monotonic() + _ORPHAN_SECONDS
         try:
-            if not self.path.parent.is_dir():
-                self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            with suppress(FileExistsError):
+                self.path.parent.mkdir(mode=0o700)
                 hand_over(self.path.parent)
             while not self._try_acquire():
                 pid = _living_writer(self.path)
@@ -51,15 +53,21 @@ class WriterLock:
                     raise LockHeld(f"another hub{_named(pid)} serves this workspace ({self.path.parent.parent})")
                 time.sleep(0.05)
         except OSError as error:
-            raise ConfigError(f"can not use the lock {self.path}: {error.strerror}") from None
+            link = linked(self.path.parent.parent)
+            reason = f"{link} is a link" if link else error.strerror
+            raise ConfigError(f"can not use the lock {self.path}: {reason}") from None
 
     def _try_acquire(self) -> bool:
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with _opened_folder(self.path) as folder:
+            return self._try_acquire_in(folder)
+
+    def _try_acquire_in(self, folder: int) -> bool:
+        handle = _open(self.path.name, folder, os.O_RDWR | os.O_CREAT)
         try:
-            hand_over(self.path)
+            hand_over(Path(self.path.name), folder)
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The last holder may have removed the file between the two calls: then this lock is on nothing.
-            if os.fstat(handle).st_ino == os.stat(self.path).st_ino:
+            if os.path.samestat(os.fstat(handle), os.lstat(self.path.name, dir_fd=folder)):
                 self._refuse_foreign_holder(handle)
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, f"{os.getpid()}\n{timestamp(time.time_ns() // 1_000_000)}\n".encode(), 0)
@@ -79,20 +87,52 @@ class WriterLock:
     def release(self) -> None:
         """Remove the file and let go; nothing happens when the lock is not held."""
         if self._handle is not None:
-            with suppress(OSError):
-                os.unlink(self.path)
+            with suppress(OSError), _opened_folder(self.path) as folder:
+                os.unlink(self.path.name, dir_fd=folder)
             os.close(self._handle)
             self._handle = None
+
+
+@contextmanager
+def _opened_folder(path: Path) -> Iterator[int]:
+    """The folder of the lock file. Raises OSError, also when it is a link."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _open(name: str, folder: int, flags: int) -> int:
+    # Not blocking: a pipe in its place would be waited for.
+    return os.open(name, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=folder)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The lock file, to look at. Raises OSError, also when it or its folder is a link."""
+    with _opened_folder(path) as folder:
+        handle = _open(path.name, folder, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def linked(folder: Path) -> Path | None:
+    """The lock file of this workspace, or its folder, when it is a link and so no hub can start; else None."""
+    path = folder / LOCK_FILE
+    return next((part for part in (path.parent, path) if part.is_symlink()), None)
 
 
 def holder(folder: Path) -> int | None:
     """The process id of the hub that holds the lock of this workspace; None when it is free or stale; 0: unknown."""
     pid = None
     try:
-        with (folder / LOCK_FILE).open("rb") as file:
-            pid = _parse_pid(file.read(1024))
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return pid if pid is not None and _is_anothers(pid, os.fstat(file.fileno()).st_mtime) else None
+        with _opened(folder / LOCK_FILE) as handle:
+            pid = _parse_pid(os.pread(handle, 1024, 0))
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return pid if pid is not None and _is_anothers(pid, os.fstat(handle).st_mtime) else None
     except BlockingIOError:
         return pid or 0
     except OSError:
@@ -136,7 +176,7 @@ def hub_process(folder: Path) -> int | None:
 
 def users(folder: Path) -> set[int]:
     """The processes that have the lock file open: the hub and its workers. Empty where the system does not tell."""
-    return processes_with(folder / LOCK_FILE)
+    return set() if linked(folder) else processes_with(folder / LOCK_FILE)
 
 
 def processes_with(path: Path) -> set[int]:
@@ -170,8 +210,8 @@ def is_running(pid: int) -> bool:
 
 def _is_locked(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        with _opened(path) as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
@@ -182,8 +222,8 @@ def _is_locked(path: Path) -> bool:
 def _living_writer(path: Path) -> int | None:
     """The process that wrote the file, if it still lives."""
     try:
-        with path.open("rb") as file:
-            pid, written = _parse_pid(file.read(1024)), os.fstat(file.fileno()).st_mtime
+        with _opened(path) as handle:
+            pid, written = _parse_pid(os.pread(handle, 1024, 0)), os.fstat(handle).st_mtime
     except OSError:
         return None
     return pid if pid is not None and _is_as_old(pid, written) else None

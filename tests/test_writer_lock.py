@@ -255,3 +255,50 @@ def test_a_lock_that_can_not_be_made_is_a_config_error(tmp_path: Path, in_place:
     with pytest.raises(ConfigError, match=r"can not use the lock .*writer\.lock"):
         WriterLock(tmp_path).acquire()
     assert writer_lock.holder(tmp_path) is None
+
+
+@pytest.mark.parametrize("link", ["locks", "locks/writer.lock"])
+def test_no_link_is_followed(tmp_path: Path, process: subprocess.Popen[bytes], link: str) -> None:
+    """Neither to take the lock, nor to see who has it: whoever made it could choose what is locked and written."""
+    folder, theirs = tmp_path / "mine", tmp_path / "theirs"
+    (theirs / "locks").mkdir(parents=True)
+    held = holding(theirs)
+    (folder / link).parent.mkdir(parents=True)
+    (folder / link).symlink_to(theirs / link)
+    content = (theirs / "locks" / "writer.lock").read_bytes()
+    with pytest.raises(ConfigError, match=rf"can not use the lock .*writer\.lock: {folder / link} is a link$"):
+        WriterLock(folder).acquire()
+    assert writer_lock.linked(folder) == folder / link
+    assert (writer_lock.holder(folder), writer_lock.hub_process(folder)) == (None, None)
+    assert writer_lock.users(folder) == set()
+    assert (theirs / "locks" / "writer.lock").read_bytes() == content
+    held.kill()
+    (theirs / "locks" / "writer.lock").write_text(f"{process.pid}\n")
+    assert writer_lock.holder(folder) is None
+    assert writer_lock.linked(theirs) is None
+
+
+def test_a_link_that_leads_nowhere_makes_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "locks").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="locks is a link"):
+        WriterLock(tmp_path / "mine").acquire()
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_folder_that_became_a_link_loses_nothing_at_the_release(tmp_path: Path) -> None:
+    lock = WriterLock(tmp_path)
+    lock.acquire()
+    lock.path.parent.rename(tmp_path / "moved")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "writer.lock").touch()
+    lock.path.parent.symlink_to(tmp_path / "theirs")
+    lock.release()
+    assert os.listdir(tmp_path / "theirs") == ["writer.lock"]
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    assert writer_lock.holder(path.parent.parent) is None
+    with pytest.raises(ConfigError, match="can not use the lock"):
+        WriterLock(path.parent.parent).acquire()

@@ -16,7 +16,7 @@ from ..errors import ConfigError, LockHeld
 from ..store import checkup
 from ..store.checkup import Finding
 from ..workspace import FOLDER, HUB_LOG, LOGIN_CODES, SERVER_FILE, TOKEN_FILE, lost, name_of, read_token
-from ..writer_lock import LOCK_FILE, WriterLock, holder
+from ..writer_lock import LOCK_FILE, WriterLock, holder, linked
 from .running import Running
 
 _MIB = 1024 * 1024
@@ -36,7 +36,9 @@ def examine(database: Path) -> Iterator[Finding]:
     yield from _permissions(database)
     yield from _owners(database)
     yield _token(folder)
-    yield _lock(folder)
+    yield from _links(database)
+    if linked(folder) is None:
+        yield _lock(folder)
     yield _server_file(folder)
     yield _wal(database)
     yield room(shutil.disk_usage(folder).free, database.stat().st_size if database.exists() else 0)
@@ -97,6 +99,15 @@ def _token(folder: Path) -> Finding:
     except ConfigError as error:
         return Finding("error", str(error))
     return Finding("ok", "the token file holds a token")
+
+
+def _links(database: Path) -> Iterator[Finding]:
+    """What no hub uses because it is a link."""
+    if database.is_symlink():
+        yield Finding("error", f"{database} is a link, and no hub opens it", "put the file itself there, or name it")
+    inside = [Path(f"{database}-lock"), Path(f"{database}-peers")]
+    for path in [path for path in (*inside, linked(database.parent)) if path and path.is_symlink()]:
+        yield Finding("error", f"{path} is a link, which no hub follows", "remove it: the next hub makes it anew")
 
 
 def _lock(folder: Path) -> Finding:

@@ -7,6 +7,7 @@ are opened on first use and never survive into a forked child (the owner of this
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -140,7 +141,8 @@ class Database:
             self.watch.know()
             return db_id
         except OSError as error:
-            raise StorageError(f"can not open {self.path}: {error.strerror}") from None
+            reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+            raise StorageError(f"can not open {error.filename or self.path}: {reason}") from None
         except sqlite3.Error as error:
             raise StorageError(f"can not use {self.path}: {error}") from None
         except ServiceUnavailable:

@@ -134,6 +134,8 @@ class Peers:
         unfinished = self._name + _UNFINISHED
         self._opened.callback(self._remove, unfinished)
         self._socket.bind(self._address(unfinished))
+        with suppress(OSError):  # at worst it is root's alone, and the others need not wake it
+            hand_over(Path(unfinished), self._directory)
         os.rename(unfinished, self._name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _address(self, name: str) -> str:

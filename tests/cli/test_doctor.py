@@ -201,3 +201,15 @@ def test_without_a_workspace_there_is_one_line(here: WorkingFolder, tmp_path: Pa
 )
 def test_room_on_the_disk_is_judged_by_what_is_needed(free: int, database: int, level: str) -> None:
     assert room(free, database).level == level
+
+
+@pytest.mark.parametrize("name", ["db.sqlite3-lock", "db.sqlite3-peers", "locks", "locks/writer.lock"])
+def test_a_link_that_no_hub_follows_is_found(here: WorkingFolder, tmp_path: Path, name: str) -> None:
+    path = here.folder / name
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "elsewhere")
+    found = f"error: {path} is a link, which no hub follows; remove it: the next hub makes it anew"
+    assert doctor(here, code=1) == [found]
+    path.unlink()
+    assert doctor(here) == []

@@ -71,8 +71,8 @@ def test_what_root_makes_in_a_service_users_workspace_is_the_service_users(servi
     assert json_of(service.run("--json", "ui"))["url"]
     topic = service.call("POST", "/api/v1/channels", {"name": "general"})
     assert topic.status_code == 201
-    sockets = [path for path in foreign(service) if "-peers/" in path]
-    assert foreign(service) == sockets
+    assert foreign(service) == []
+    assert list((service.folder / "db.sqlite3-peers").iterdir())
     assert service.run("down").returncode == 0
     assert foreign(service) == []
     done = run_as_nobody(
@@ -191,6 +191,13 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
 def test_a_link_in_the_place_of_the_database_is_refused_whoever_opens_it(tmp_path: Path) -> None:
     (tmp_path / "db.sqlite3").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StorageError, match="it is a link"):
+        Database(tmp_path / "db.sqlite3").prepare()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_lock_of_the_database_is_named_when_it_is_a_link(tmp_path: Path) -> None:
+    (tmp_path / "db.sqlite3-lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match=r"can not open .*/db\.sqlite3-lock: it is a link$"):
         Database(tmp_path / "db.sqlite3").prepare()
     assert not (tmp_path / "elsewhere").exists()
 
