@@ -224,6 +224,15 @@ class ThreadLimit(ServiceUnavailable, RuntimeError):
         super().__init__("no thread can be started")
 
 
+class WriteUnknown(ServiceUnavailable):
+    """A write has begun, and nobody knows what became of it: trying again may do it twice."""
+
+    reason = "the storage does not answer"  # a client knows it by this
+
+    def __init__(self) -> None:
+        super().__init__(self.reason)
+
+
 class DatabaseLost(ServiceUnavailable):
     """The database was removed or replaced while it was in use: nothing is written, and nothing read."""
 

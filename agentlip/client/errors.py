@@ -27,7 +27,7 @@ def silent(where: str) -> HubUnreachable:
 
 
 class OutcomeUnknown(HubUnreachable):
-    """The connection broke while the hub had a change in hand: it may or may not have been made."""
+    """The hub, or its storage, was lost while it had a change in hand: it may or may not have been made."""
 
     message = "The hub was lost in the middle of a change, which may or may not have been made"
 

@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, NameResolutionError, ReadTimeoutError
 
+from ..errors import WriteUnknown
 from .address import Address, socket_in
 from .errors import HubUnreachable, OutcomeUnknown, error_of, silent
 from .giving_up import giving_up
@@ -186,5 +187,8 @@ def _decoded(address: Address, method: str, status: int, headers: Any, text: byt
             raise OutcomeUnknown()  # of a proxy that lost the hub on the way
         raise HubUnreachable(f"{address.url} answers {status}, and not as a hub does")
     if status >= 300:
-        raise error_of(status, answer, headers)
+        error = error_of(status, answer, headers)
+        if method != "GET" and error.details.get("reason") == WriteUnknown.reason:
+            raise OutcomeUnknown("The hub's storage does not answer; the change may or may not be made") from error
+        raise error
     return answer

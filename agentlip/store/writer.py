@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import orjson
 
 from .. import concurrency
-from ..errors import DatabaseLost, InternalError, ServiceUnavailable, ShuttingDown, ThreadLimit
+from ..errors import DatabaseLost, InternalError, ServiceUnavailable, ShuttingDown, ThreadLimit, WriteUnknown
 from ..model import Entity, Scope, timestamp
 from . import full_text, log
 from .database import Database, is_busy, is_damage, is_index_damage
@@ -127,8 +127,9 @@ class Writer:
 
         Blocks the calling greenlet or thread for at most about the write timeout, a minute longer when
         the command has begun by then. Raises what the command raised (then nothing of it was written),
-        or ServiceUnavailable when the database stays locked, the disk is full or the writer does not get
-        to it. A `heavy` command, one that touches many rows, runs on the native thread as a whole.
+        ServiceUnavailable when the database stays locked, the disk is full or the writer does not get to
+        it, or WriteUnknown when it may be written all the same. A `heavy` command, one that touches many
+        rows, runs on the native thread as a whole.
         """
         job = _Job(command, time.monotonic() + self._timeout, heavy)
         with self._lock:
@@ -154,7 +155,7 @@ class Writer:
         if not begun:
             raise ServiceUnavailable("too many writes are waiting")
         if not job.reply.wait(_STUCK_SECONDS):
-            raise ServiceUnavailable("the storage does not answer")  # it may still be written: nobody knows
+            raise WriteUnknown()
 
     def stop(self) -> None:
         """Refuse new commands; those already waiting are still committed."""
@@ -213,12 +214,11 @@ class Writer:
                 connection = self._begin(jobs[0].deadline)
                 appended = self._run_group(connection, jobs)
                 self._offload.run(connection.commit)
-                self._database.check_file()  # after it: what went into a file that is gone must not be answered
+                self._check_kept()
         except (sqlite3.Error, ServiceUnavailable) as error:
             if not jobs:
                 self._take(jobs)
-            # Not after a loss: they may be committed, in a file without a name.
-            final = isinstance(error, ThreadLimit | DatabaseLost)
+            final = isinstance(error, ThreadLimit | DatabaseLost | WriteUnknown)
             busy = not final and (isinstance(error, ServiceUnavailable) or is_busy(error))
             self._roll_back()
             return self._fail(jobs, error, time.monotonic() if busy else math.inf)
@@ -240,8 +240,7 @@ class Writer:
 
     def _begin(self, deadline: float) -> sqlite3.Connection:
         """BEGIN IMMEDIATE, retried until the deadline while somebody else holds the lock."""
-        if self._database.watch.fault is not None:
-            self._database.check_file()
+        self._database.check_file()
         while True:
             try:
                 if self._connection is None:
@@ -253,6 +252,13 @@ class Writer:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(0.001)
+
+    def _check_kept(self) -> None:
+        """After a commit: it may be in a file that has lost its name meanwhile, and that may get it back."""
+        try:
+            self._database.check_file()
+        except DatabaseLost as error:
+            raise WriteUnknown() from error
 
     def _run_group(self, connection: sqlite3.Connection, jobs: list[_Job]) -> list[log.Entry]:
         self._has_rebuilt = False

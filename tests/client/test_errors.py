@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from agentlip import errors
-from agentlip.client import HubClient, HubUnreachable, OutcomeUnknown
+from agentlip.client import AsyncHubClient, HubClient, HubUnreachable, OutcomeUnknown
 from agentlip.client.errors import _classes, error_of
 
 from ..running_hub import TOKEN, Hub, eventually
@@ -171,6 +172,30 @@ def test_a_proxy_that_refuses(status: int, kind: type[errors.AgentlipError]) -> 
                 call(client)
             assert type(caught.value) is kind
             assert caught.value.status == status
+
+
+_SILENT_STORAGE = answer(
+    503,
+    b'{"error":"Service unavailable","code":"SERVICE_UNAVAILABLE","details":{"reason":"the storage does not answer"}}',
+    "application/json",
+)
+
+
+def test_a_storage_that_does_not_answer_leaves_a_change_unknown() -> None:
+    with serving(_SILENT_STORAGE) as url, HubClient(url, TOKEN) as client:
+        for call, kind in ((GET, errors.ServiceUnavailable), (POST, OutcomeUnknown)):
+            with pytest.raises(errors.AgentlipError) as caught:
+                call(client)
+            assert type(caught.value) is kind
+
+
+def test_and_so_it_does_for_asyncio() -> None:
+    async def create(url: str) -> None:
+        async with AsyncHubClient(url, TOKEN) as client:
+            await client.create_channel("x")
+
+    with serving(_SILENT_STORAGE) as url, pytest.raises(OutcomeUnknown, match="may or may not be made"):
+        asyncio.run(create(url))
 
 
 def test_a_server_that_never_answers() -> None:

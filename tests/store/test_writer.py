@@ -401,6 +401,23 @@ def test_a_write_that_has_begun_is_waited_for_longer(impatient: Store) -> None:
     assert impatient.write(slow) == 1
 
 
+def test_of_a_commit_into_a_file_that_is_removed_meanwhile_nobody_knows(store: Store, path: Path) -> None:
+    moved = path.with_name("moved")
+
+    def while_it_goes(transaction: Transaction) -> None:
+        append(transaction)
+        path.rename(moved)
+
+    with pytest.raises(ServiceUnavailable) as caught:
+        store.write(while_it_goes)
+    assert caught.value.details == {"reason": "the storage does not answer"}
+    with pytest.raises(ServiceUnavailable) as caught:
+        store.write(append)
+    assert caught.value.details == {"reason": "database was removed"}
+    moved.rename(path)
+    assert len(notes(store)) == 1
+
+
 def many(count: int) -> Callable[[Transaction], int]:
     return lambda transaction: [append(transaction, "x") for _ in range(count)][-1]
 
