@@ -124,12 +124,16 @@ class _TaskAtHome:
 
     def __init__(self) -> None:
         self.dead = False
+        self.greenlet: Any = None  # while it runs
 
     def run(self, function: Callable[..., None], *args: Any) -> None:
+        from gevent import getcurrent
+
+        self.greenlet = getcurrent()
         try:
             function(*args)
         finally:
-            self.dead = True
+            self.dead, self.greenlet = True, None
 
 
 def spawn(function: Callable[..., None], *args: Any) -> Task:
@@ -156,25 +160,28 @@ def spawn(function: Callable[..., None], *args: Any) -> Task:
 def wait_for(tasks: Iterable[Task], deadline: float) -> bool:
     """Wait until all have ended, or `deadline` (`time.monotonic`) has come; False: some have not.
 
-    From any thread or greenlet; one that is itself among the tasks does not wait for itself.
+    From any thread or greenlet; one that is itself among the tasks does not wait for itself: it counts as ended.
     """
     return sum(not _has_ended(task, deadline) for task in tasks) == 0
 
 
 def _has_ended(task: Task, deadline: float) -> bool:
+    if _is_current(task):
+        return True
     if isinstance(task, threading.Thread):
-        if task is not threading.current_thread():
-            task.join(max(0.0, deadline - time.monotonic()))
+        task.join(max(0.0, deadline - time.monotonic()))
         return not task.is_alive()
-    while not task.dead and not _is_current(task) and time.monotonic() < deadline:
+    while not task.dead and time.monotonic() < deadline:
         time.sleep(0.001)  # not `join`: that is for the event loop's own thread
     return bool(task.dead)
 
 
 def _is_current(task: Task) -> bool:
+    if isinstance(task, threading.Thread):
+        return task is threading.current_thread()
     from gevent import getcurrent
 
-    return task is getcurrent()
+    return getcurrent() is (task.greenlet if isinstance(task, _TaskAtHome) else task)
 
 
 def spawner() -> Callable[..., object]:

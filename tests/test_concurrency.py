@@ -307,3 +307,38 @@ def test_a_native_thread_does_not_wait_for_ever_for_a_loop_that_waits_for_it() -
         print(ended.acquire(timeout=10))
     """
     assert _under_gevent(script) == ["the", "event", "loop", "does", "not", "run", "True"]
+
+
+def test_a_task_that_waits_for_itself_among_others_counts_as_ended(run) -> None:  # type: ignore[no-untyped-def]
+    printed = run("""
+        tasks, ended = [], []
+        def wait_for_all():
+            while len(tasks) < 2:
+                time.sleep(0.001)
+            started = time.monotonic()
+            ended.append((concurrency.wait_for(tasks, started + 20), time.monotonic() - started < 10))
+        tasks.append(concurrency.spawn(wait_for_all))
+        tasks.append(concurrency.spawn(time.sleep, 0.05))
+        print(concurrency.wait_for(tasks, time.monotonic() + 20), *ended)
+    """)
+    assert printed == "True (True, True)\n"
+
+
+def test_a_task_that_a_native_thread_has_asked_for_does_not_wait_for_itself() -> None:
+    script = """
+        concurrency.remember_loop()
+        tasks, ended = [], []
+        def wait_for_all():
+            while not tasks:
+                time.sleep(0.001)
+            started = time.monotonic()
+            ended.append((concurrency.wait_for(tasks, started + 3), time.monotonic() - started < 2))
+        def ask():
+            tasks.append(concurrency.spawn(wait_for_all))
+        concurrency._native("_thread", "start_new_thread")(ask, ())
+        end = time.monotonic() + 10
+        while not ended and time.monotonic() < end:
+            time.sleep(0.01)
+        print(*ended[0], concurrency.wait_for(tasks, time.monotonic() + 5))
+    """
+    assert _under_gevent(script) == ["True", "True", "True"]
