@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -10,7 +11,16 @@ from urllib.parse import parse_qs, urlsplit
 from werkzeug.exceptions import HTTPException
 
 from ..config import Settings
-from ..errors import Forbidden, InvalidAuth, MissingAuth, NoAuthConfigured, OriginNotAllowed
+from ..errors import (
+    AgentlipError,
+    Forbidden,
+    InternalError,
+    InvalidAuth,
+    MissingAuth,
+    NoAuthConfigured,
+    OriginNotAllowed,
+    ServiceUnavailable,
+)
 from . import sessions
 from .limits import PERSON, PUBLIC, TOKEN, Caller
 
@@ -19,6 +29,8 @@ if TYPE_CHECKING:
 
 # Asked in the request's context whether its user may `read`, `write` or `connect`.
 Authorize = Callable[[str], bool | None]
+logger = logging.getLogger("agentlip.request")
+
 _AGENT = Caller(TOKEN, "the token")
 _SOMEBODY, _ANYBODY = Caller(PERSON), Caller(PUBLIC)  # of this address
 
@@ -73,15 +85,34 @@ def _query_token(environ: Mapping[str, Any]) -> str | None:
 
 
 def _ask_host(authorize: Authorize, action: str) -> None:
-    """True: welcome. None: nobody is logged in. False: this user may not. `abort` works as well."""
+    """True: welcome. None: nobody is logged in. False: this user may not. `abort`, or a response, works as well."""
     try:
-        answer = authorize(action)
+        answer: object = authorize(action)
     except HTTPException as error:
-        answer = None if error.code == 401 else False
-    if answer is None:
+        answer = error
+    status = _status_of(answer)
+    if answer is None or status == 401 or 300 <= status < 400:
         raise MissingAuth()
+    if status >= 500:
+        raise _failure(answer, status)
     if answer is not True:
         raise Forbidden()
+
+
+def _status_of(answer: object) -> int:
+    """The status that the host would answer itself; 0 when it is neither a response nor an `abort`."""
+    response = answer.response if isinstance(answer, HTTPException) else answer
+    status = getattr(response, "status_code", None) or getattr(answer, "code", None)
+    return status if isinstance(status, int) else 500 if isinstance(answer, HTTPException) else 0
+
+
+def _failure(answer: object, status: int) -> AgentlipError:
+    """The host can not say who it is. Logged here, or where an InternalError is answered."""
+    cause = answer if isinstance(answer, HTTPException) else RuntimeError(f"the login answered with status {status}")
+    if status != 503:
+        return InternalError.of(cause)
+    logger.warning("The login of the application is not available", exc_info=cause)
+    return ServiceUnavailable("the login of the application is not available")
 
 
 def check_token(configured: str, authorization: str | None, query_token: str | None = None) -> None:

@@ -12,9 +12,21 @@ import threading
 import time
 from typing import Any
 
-from flask import Blueprint, Flask, Response, abort, appcontext_tearing_down, g, jsonify, request, request_tearing_down
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    abort,
+    appcontext_tearing_down,
+    g,
+    jsonify,
+    redirect,
+    request,
+    request_tearing_down,
+)
 from flask_sock import Sock
 from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import ClosingIterator
 
 from agentlip import Agentlip
@@ -74,6 +86,16 @@ def authorize(action: str) -> bool | None:
         raise KeyError("the host's own mistake")
     if login == "aborted":
         abort(403)
+    if login is not None and login.startswith("abort ") and login[6:].isdigit():
+        abort(int(login[6:]))
+    if login == "abort with a redirect":
+        abort(redirect("/login"))
+    if login == "abort with a response":
+        abort(Response("come back later", 503))
+    if login == "redirect":  # as Flask-Login's `login_required` has it
+        return redirect("/login")  # type: ignore[return-value]
+    if login == "no status":
+        raise HTTPException()
     if login is None:
         return request_hub().bears_token() or None
     return action in login.split("+")

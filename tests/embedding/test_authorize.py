@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,33 @@ def test_the_login_decides_who_may_read_write_and_connect(
     assert (*(answer.status_code for answer in answers), upgrade(host, X_Login=login)[0]) == statuses
     codes = {200: None, 403: "FORBIDDEN", 500: "INTERNAL_ERROR"}
     assert [answer.json().get("code") for answer in answers] == [codes[status] for status in statuses[:2]]
+
+
+@pytest.mark.parametrize(
+    ("login", "status", "code"),
+    [
+        ("abort 401", 401, "MISSING_AUTH"),
+        ("abort with a redirect", 401, "MISSING_AUTH"),
+        ("redirect", 401, "MISSING_AUTH"),
+        ("abort 404", 403, "FORBIDDEN"),
+        ("abort 429", 403, "FORBIDDEN"),
+        ("abort 500", 500, "INTERNAL_ERROR"),
+        ("abort 502", 500, "INTERNAL_ERROR"),
+        ("no status", 500, "INTERNAL_ERROR"),
+        ("abort 503", 503, "SERVICE_UNAVAILABLE"),
+        ("abort with a response", 503, "SERVICE_UNAVAILABLE"),
+    ],
+)
+def test_what_the_login_aborts_with_says_who_is_at_fault(host: Host, login: str, status: int, code: str) -> None:
+    records = len(re.findall("A request failed|The login of the application", host.log()))
+    for answer in (read(host, X_Login=login), write(host, X_Login=login)):
+        assert (answer.status_code, answer.json()["code"]) == (status, code)
+    refused, body = upgrade(host, X_Login=login)
+    assert (refused, code in body) == (status, True)
+    page = host.call("GET", "/hub/ui/session", token=None, X_Login=login)
+    assert (page.status_code, page.json()["code"]) == (status if status >= 500 else 200, code)
+    logged = 4 if status >= 500 else 0
+    assert len(re.findall("A request failed|The login of the application", host.log())) - records == logged
 
 
 def test_who_is_not_logged_in_is_told_so(host: Host) -> None:

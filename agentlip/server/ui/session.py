@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import AgentlipError, InvalidAuth, InvalidInput, NoAuthConfigured
+from ...errors import AgentlipError, InternalError, InvalidAuth, InvalidInput, NoAuthConfigured, ServiceUnavailable
 from ...version import __version__
 from ...workspace import take_login_code
 from .. import auth, sessions
@@ -20,6 +20,8 @@ def show(call: Call) -> tuple[int, dict[str, Any]]:
             auth.check_session(state, call.environ)
         else:
             auth.admit(state, call.environ, "read")
+    except (InternalError, ServiceUnavailable):
+        raise  # nobody knows: the host's login has failed
     except AgentlipError as error:
         return 200, {"signed_in": False, "how": how, "code": error.code, "login_url": state.settings.login_url}
     return 200, {
