@@ -15,16 +15,12 @@ from datetime import datetime
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..model import Event
 
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 # Control characters, marks that reorder what is written, and halves of characters.
 _UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_MOMENTS, _MOMENT_WIDTH = ("TIME", "UPDATED"), 26
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -64,12 +60,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         for row in rows:
             click.echo("\t".join(one_line(cell) for cell in row))
         return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="fold", min_width=_MOMENT_WIDTH if column in _MOMENTS else None)
-    for row in rows:
-        shown.add_row(*(Text(_of_terminal(cell), style="" if number else "cyan") for number, cell in enumerate(row)))
-    _console().print(shown)
+    from . import tables  # its library takes longer to import than most commands to run
+
+    tables.with_header(columns, [[_of_terminal(cell) for cell in row] for row in rows])
 
 
 def record(fields: Mapping[str, object]) -> None:
@@ -78,20 +71,13 @@ def record(fields: Mapping[str, object]) -> None:
         for name, value in fields.items():
             click.echo(f"{name}\t{one_line(value)}")
         return
-    shown = Table(box=None, pad_edge=False, show_header=False)
-    shown.add_column(style="bold")
-    shown.add_column(overflow="fold")
-    for name, value in fields.items():
-        shown.add_row(name, Text(_of_terminal(value)))
-    _console().print(shown)
+    from . import tables
+
+    tables.of_fields({name: _of_terminal(value) for name, value in fields.items()})
 
 
 def _of_terminal(value: object) -> str:
     return several_lines(value).rstrip("\n")
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=False)  # NO_COLOR is respected by the library
 
 
 def json_value(value: Any, **beside: object) -> None:
