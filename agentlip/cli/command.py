@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
@@ -9,10 +10,14 @@ from typing import Any
 
 import click
 
+from ..errors import InvalidInput, PayloadTooLarge
 from .context import Context
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 _GIVEN = "given_"
+_TYPED = "agentlip.typed"
+# Fields of the API whose options have other names than they.
+_OPTIONS = {"content_raw": "--content", "q": "--query"}
 
 
 class Field(click.Argument):
@@ -39,7 +44,28 @@ def field(name: str, *options: str, needed: bool = True, help: str | None = None
 class Command(click.Command):
     """A command with fields, that refuses text which is not UTF-8."""
 
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (InvalidInput, PayloadTooLarge) as error:
+            error.args = (re.sub(r"^[a-z_.]+(?= )", lambda field: self._typed(context, field[0]), str(error)),)
+            raise
+
+    def _typed(self, context: click.Context, field: str) -> str:
+        """What the person knows a field of the API by: the option as typed, or the argument's name."""
+        name, _, key = field.partition(".")
+        option = _OPTIONS.get(name, f"--{name.replace('_', '-')}")
+        words: set[str] = context.meta[_TYPED]
+        for param in self.params:
+            if option in param.opts:
+                for typed in words.intersection(param.opts):
+                    return f"{key} in {typed}" if key else typed
+                if str(param.name).startswith(_GIVEN):
+                    return str(param.metavar)
+        return f"--{key}" if f"--{key}" in words else field
+
     def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.meta[_TYPED] = {arg.partition("=")[0] for arg in args}
         rest = super().parse_args(context, args)
         if not context.resilient_parsing:  # not while a shell asks for completions
             self._fill(context)

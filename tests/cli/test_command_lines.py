@@ -126,6 +126,28 @@ def test_a_mistyped_name_is_answered_with_what_was_meant(hub: WorkingFolder) -> 
     assert refused(hub, 1, "msg", "tail", "zzz/x") == "There is no channel zzz"
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (("channel", "create", " "), "NAME must"), (("channel", "create", "--name", "\n"), "--name must"),
+        (("topic", "rename", "topic_a", " "), "TITLE must"), (("msg", "send", "topic_a", ""), "CONTENT must"),
+        (("topic", "rename", "topic_a", "--new-title= "), "--new-title must"), (("search", '"'), "QUERY must"),
+        (("search", "--query", '"'), "--query must"),
+        (("msg", "send", "topic_a", "x", "--sender", " "), "--sender must"),
+        (("msg", "edit", "msg_a", "x", "--expected-version", "0"), "--expected-version must"),
+        (("msg", "delete", "msg_a", "--sender", "\u200b"), "--sender must"),
+        (("msg", "retopic", "msg_a", "topic_" + "a" * 70), "TO must"),
+        (("msg", "page", "topic_a", "--before", "?"), "--before must"),
+        (("msg", "send", "topic_a", "a" * 65_537), "CONTENT is over 65536 bytes"),
+        (("attachment", "add", "topic_a", "--kind", "url", "--value-json", '{"url": 1}'), "url in --value-json must"),
+        (("attachment", "add", "topic_a", "--url", "ftp:x"), "--url must"),
+        (("attachment", "add", "topic_a", "--url", "http://a/", "--dedupe-key="), "--dedupe-key must"),
+    ],
+)  # fmt: skip
+def test_errors_name_what_was_typed(hub: WorkingFolder, line: tuple[str, ...], words: str) -> None:
+    assert refused(hub, 1, *line).startswith(words)
+
+
 @pytest.mark.parametrize("option", ["-V", "--version"])
 def test_the_version_has_a_short_option(hub: WorkingFolder, option: str) -> None:
     ended = hub.run(option)
