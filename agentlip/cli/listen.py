@@ -58,12 +58,11 @@ def listen(
     topics: tuple[str, ...],
     wait: bool,
 ) -> None:
-    """Print every event as a JSON line, for ever.
+    """Print every event, in a pipe as JSON lines.
 
-    It connects again after every break, and goes on where it was. News about the connection go to standard error.
-    It ends when it is interrupted, or when nobody reads its output any more.
-
-    On a terminal it prints lines for people, as `agentlip tail` does, unless there is --json.
+    On a terminal they are the lines for people of `agentlip tail`, unless there is --json. It goes on for ever: it
+    connects again after every break, and goes on where it was. News about the connection go to standard error. It ends
+    when it is interrupted, or when nobody reads its output any more.
 
     \b
     Example: agentlip listen --since 0 | jq .name
