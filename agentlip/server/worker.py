@@ -26,6 +26,7 @@ from gunicorn.config import PostRequest, PreRequest
 from gunicorn.glogging import Logger
 from gunicorn.http import errors as parser_errors
 from gunicorn.http import wsgi
+from gunicorn.http.body import ChunkedReader
 from gunicorn.workers import ggevent
 
 from .. import concurrency
@@ -176,6 +177,8 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         connections.begin(sock)
         if not self.nr % _TURN:
             concurrency.cede()  # a connection that always has a next request never waits: others must run
+        if isinstance(req.body.reader, ChunkedReader):
+            self._check_coding(req)
         if req._expected_100_continue:
             req._expected_100_continue = False
             req.body = _AwaitedBody(req.body, sock)
@@ -191,6 +194,11 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             raise StopIteration
         connections.rest(sock)
         return going_on
+
+    def _check_coding(self, req: Any) -> None:
+        """Refuse codings that gunicorn leaves to the application, which knows none either."""
+        if _codings(req) != ["chunked"] and self._hub() is not None:
+            raise parser_errors.UnsupportedTransferCoding("one before chunked")
 
     def _answer(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         response = None
@@ -221,7 +229,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         if not isinstance(exc, Exception):  # the worker ends
             return
         if isinstance(exc, parser_errors.ParseException) and not isinstance(exc, _OUR_FAULT):
-            error = _REFUSALS.get(type(exc), InvalidInput)()
+            error = (UnknownCoding if _names_other_coding(exc) else _REFUSALS.get(type(exc), InvalidInput))()
             logger.info("A request could not be read: %s", type(exc).__name__)  # its text may hold a token
         else:
             error = InternalError()
@@ -300,6 +308,18 @@ class _AwaitedBody:
     @failed.setter
     def failed(self, failed: bool) -> None:
         self._body.failed = failed
+
+
+def _codings(req: Any) -> list[str]:
+    values = [value for name, value in req.headers if name == "TRANSFER-ENCODING"]
+    return [coding.strip().lower() for coding in ",".join(values).split(",")]
+
+
+def _names_other_coding(exc: Exception) -> bool:
+    """Whether gunicorn has missed `chunked`, although it knows the coding that is there."""
+    if not isinstance(exc, parser_errors.InvalidHeader) or exc.hdr != "TRANSFER-ENCODING" or exc.req is None:
+        return False
+    return "chunked" not in _codings(exc.req)
 
 
 def _is_unread(req: Any, most: int) -> bool:

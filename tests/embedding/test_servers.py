@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 from agentlip.client import HubClient
 
 from ..running_hub import TOKEN, eventually
+from ..server.raw_http import dial, head, is_over, json_head, read_answer
 from .servers import SERVERS, Host
 
 
@@ -135,3 +136,13 @@ def test_it_ends_at_sigterm_with_sockets_open_and_no_traceback(
         with pytest.raises(ConnectionClosed):
             socket.recv(20)
     assert "Traceback" not in host.log()
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "identity, chunked"])
+def test_no_coding_but_chunked_is_taken_for_it(host: Host, coding: str) -> None:
+    body = json_head("/hub/api/v1/channels", None).replace(b"chunked", coding.encode()) + b"2\r\n{}\r\n0\r\n\r\n"
+    with dial(host.port) as sock:
+        sock.sendall(body + head("GET", "/hub/health"))
+        answer = read_answer(sock)
+        assert (answer.status, answer.code) == (501, "INVALID_INPUT")
+        assert is_over(sock)

@@ -355,6 +355,16 @@ UNREADABLE = {
     "length and chunks": (b"POST /health HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
     "two hosts": (b"GET /health HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400),
     "another coding": (b"POST /health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: brotli\r\n\r\n", 501),
+    "a second coding": (
+        head("POST", CHANNELS, "Content-Type: application/json", "Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n",
+        501,
+    ),
+    "codings on two lines": (
+        head("POST", "/health", "Transfer-Encoding: gzip", "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+        501,
+    ),
+    "gzip alone": (head("POST", "/health", "Transfer-Encoding: gzip"), 501),
+    "chunks twice": (head("POST", "/health", "Transfer-Encoding: chunked, chunked"), 400),
     "another expectation": (head("POST", "/health", "Expect: the-unexpected"), 417),
     "a long line": (head("GET", "/health?" + "x" * 9000), 414),
     "a long header": (head("GET", "/health", "X-Long: " + "x" * 9000), 431),

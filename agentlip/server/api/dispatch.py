@@ -42,6 +42,7 @@ from ...errors import (
     RateLimited,
     ShuttingDown,
     StorageError,
+    UnknownCoding,
     UnsupportedMediaType,
 )
 from .. import auth, connections, limits, logs
@@ -231,8 +232,12 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
 
 def _read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     request, environ, length = call.request, call.environ, call.request.content_length
-    if endpoint.body_optional and not length and "HTTP_TRANSFER_ENCODING" not in environ:
+    coding = environ.get("HTTP_TRANSFER_ENCODING")
+    if endpoint.body_optional and not length and coding is None:
         return {}
+    if coding is not None and coding.strip().lower() != "chunked":
+        _give_up_connection(call)
+        raise UnknownCoding()
     if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
         raise UnsupportedMediaType()
     if length is not None and length > endpoint.max_body:
@@ -287,11 +292,15 @@ def _receive(call: Call, read: Callable[[int], bytes], most: int) -> bytes:
             in_time = state.deadlines.stop(sock)
     if in_time and raw is not None:
         return raw
-    # Where the next request would begin nobody knows: told to servers that listen to us, and in gunicorn's way.
+    _give_up_connection(call)
+    raise InvalidInput("The body could not be read") if in_time else BodyTimeout()
+
+
+def _give_up_connection(call: Call) -> None:
+    """Where the next request would begin nobody knows: told to servers that listen to us, and in gunicorn's way."""
     call.headers["Connection"] = "close"
     with suppress(AttributeError):
         call.environ["wsgi.input"].failed = True
-    raise InvalidInput("The body could not be read") if in_time else BodyTimeout()
 
 
 def _socket_of(environ: dict[str, Any]) -> Any:
