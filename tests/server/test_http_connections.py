@@ -173,6 +173,21 @@ def test_strangers_make_room_for_others(start_hub: Callable[..., Hub]) -> None:
 
 # Bodies that are no bodies
 
+
+@pytest.mark.parametrize("lines", [[], ["Content-Type: text/plain"], ["Content-Type: application/json"]], ids=str)
+@pytest.mark.parametrize(("chunks", "status"), [(b"", 200), (b"2\r\n{}\r\n", None), (b"1\r\n{\r\n", 400)])
+def test_an_optional_body_of_no_chunks_is_no_body(
+    hub: Hub, lines: list[str], chunks: bytes, status: int | None
+) -> None:
+    is_json = lines == ["Content-Type: application/json"]
+    expected = (status or 200) if is_json or not chunks else 415
+    with dial(hub.port) as sock:
+        sock.sendall(head("POST", f"{API}/_ping", "Transfer-Encoding: chunked", *lines) + chunks + b"0\r\n\r\n")
+        assert read_answer(sock).status == expected
+        sock.sendall(head("GET", "/health"))
+        assert read_answer(sock).status == 200
+
+
 MALFORMED = [
     b"zz\r\n",
     b"-5\r\nhello\r\n0\r\n\r\n",

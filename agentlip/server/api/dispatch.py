@@ -233,12 +233,14 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
 def _read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     request, environ, length = call.request, call.environ, call.request.content_length
     coding = environ.get("HTTP_TRANSFER_ENCODING")
-    if endpoint.body_optional and not length and coding is None:
+    may_be_empty = endpoint.body_optional and not length
+    if may_be_empty and coding is None:
         return {}
     if coding is not None and coding.strip().lower() != "chunked":
         _give_up_connection(call)
         raise UnknownCoding()
-    if environ.get("CONTENT_TYPE") != "application/json" and request.mimetype != "application/json":
+    is_json = environ.get("CONTENT_TYPE") == "application/json" or request.mimetype == "application/json"
+    if not is_json and not may_be_empty:
         raise UnsupportedMediaType()
     if length is not None and length > endpoint.max_body:
         raise PayloadTooLarge()
@@ -253,6 +255,10 @@ def _read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
         raw = _receive(call, read, endpoint.max_body + 1 if length is None else length)
         if length is not None and len(raw) < length:
             raise InvalidInput("The body ended early")
+    if may_be_empty and not raw:
+        return {}
+    if not is_json:
+        raise UnsupportedMediaType()
     if len(raw) > endpoint.max_body:
         raise PayloadTooLarge()
     try:
