@@ -41,7 +41,7 @@ from ..errors import (
 )
 from ..hub.session import Session
 from . import auth, connections, logs, sessions
-from .api.dispatch import METHODS, RULE, Answer, Call, answer_error, bare_answer
+from .api.dispatch import METHODS, RULE, Answer, Call, answer_error, bare_answer, view_of
 from .limits import PERSON
 from .state import HubState
 from .stream import stream_of
@@ -85,11 +85,7 @@ sock = HubSock()
 def register(bp: Blueprint) -> dict[str, Answer]:
     """Add the WebSocket route, and the same for plain requests, which get to know what is missing."""
     answer = sock.route("/ws", bp=bp)(run_session)
-
-    def plain() -> Response:
-        return answer(current_app.extensions["agentlip"], request_ctx.request)
-
-    bp.add_url_rule("/ws", "ws_plain", plain, methods=METHODS, merge_slashes=False)
+    bp.add_url_rule("/ws", "ws_plain", view_of(answer, ("GET",)), methods=METHODS, merge_slashes=False)
     return {"/ws": answer}
 
 

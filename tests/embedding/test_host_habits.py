@@ -52,6 +52,26 @@ def remover(response: Response) -> Response:
     return response
 
 
+@pytest.mark.parametrize("path", [*PAGES, "/ui/static/nope.js"])
+def test_pages_have_the_headers_of_all_answers(app: Flask, path: str) -> None:
+    alone = create_app(dict(app.config))
+    for client, prefix in ((embed(app), "/hub"), (alone.test_client(), "")):
+        with client.get(prefix + path, headers={"X-Request-ID": "of.mine"}) as answer:
+            headers = answer.headers
+        assert (headers["X-Request-ID"], headers["X-Protocol-Version"]) == ("of.mine", "v1")
+        with client.get(prefix + path, headers={"X-Request-ID": "not mine"}) as answer:
+            assert len(answer.headers["X-Request-ID"]) == 32
+        if path.endswith("app.js"):
+            with client.get(prefix + path, headers={"If-None-Match": headers["ETag"]}) as answer:
+                assert (answer.status_code, answer.headers["X-Protocol-Version"]) == (304, "v1")
+    alone.extensions["agentlip"].close()
+
+
+def test_a_file_that_the_page_has_not_is_json(app: Flask) -> None:
+    answer = embed(app).get("/hub/ui/static/nope.js")
+    assert (answer.status_code, answer.json) == (404, {"error": "Not found", "code": "NOT_FOUND"})
+
+
 @pytest.mark.parametrize("habit", [talisman, remover])
 def test_the_hub_keeps_its_protecting_headers(app: Flask, habit: Any) -> None:
     app.after_request(habit)
@@ -130,6 +150,33 @@ def test_a_method_that_a_url_does_not_know_is_json_too(app: Flask, path: str, me
     assert (answer.status_code, answer.json["code"]) == (405, "NOT_FOUND")
     assert "GET" in answer.headers["Allow"]
     assert app.test_client().open("/hub/nope", method=method).status_code == 404
+
+
+ALLOWED = {
+    "/health": "GET, HEAD",
+    "/api/v1/_ping": "POST",
+    "/api/v1/channels": "GET, HEAD, POST",
+    "/api/v1/channels/ch_1/topics": "GET, HEAD",
+    "/api/v1/topics/topic_1": "PATCH",
+    "/api/v1/messages/msg_1": "GET, HEAD, PATCH",
+    "/ui": "GET, HEAD",
+    "/ui/": "GET, HEAD",
+    "/ui/login": "GET, HEAD",
+    "/ui/static/app.js": "GET, HEAD",
+    "/ui/session": "DELETE, GET, HEAD, POST",
+    "/ws": "GET",
+}
+
+
+@pytest.mark.parametrize("path", ALLOWED)
+@pytest.mark.parametrize("method", ["TRACE", "PROPFIND", "CONNECT", "MKCOL"])
+def test_a_method_that_nobody_knows_is_told_the_right_ones(app: Flask, method: str, path: str) -> None:
+    alone = create_app(dict(app.config))
+    for client, prefix in ((embed(app), "/hub"), (alone.test_client(), "")):
+        answer = client.open(prefix + path, method=method, headers=AUTH)
+        assert (answer.status_code, answer.json["code"]) == (405, "NOT_FOUND")
+        assert answer.headers["Allow"] == ALLOWED[path]
+    alone.extensions["agentlip"].close()
 
 
 def test_a_websocket_to_nowhere_is_json(app: Flask) -> None:

@@ -86,8 +86,7 @@ class Call:
         self.environ = request.environ
         self.method: str = self.environ["REQUEST_METHOD"]
         self.path = request.path
-        given: str = self.environ.get("HTTP_X_REQUEST_ID", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else _new_request_id()
+        self.request_id = request_id_of(self.environ)
         self.headers: dict[str, str] = {}
         self.body: dict[str, Any] = {}
         self.body_received = False
@@ -139,7 +138,7 @@ def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> d
     answers = {path: _answerer(methods) for path, methods in urls.items()}
     for path, answer in answers.items():
         name = re.sub(r"\W+", "_", path).strip("_")
-        bp.add_url_rule(path, name, _view(answer), methods=METHODS, **RULE)
+        bp.add_url_rule(path, name, view_of(answer, _allowed(urls[path])), methods=METHODS, **RULE)
     return {path: answer for path, answer in answers.items() if "<" not in path}
 
 
@@ -157,7 +156,8 @@ def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
             matched = request_ctx.url_adapter.match(method=method)[0]  # type: ignore[union-attr]
         except HTTPException:
             return False
-        return bool(matched != f"{bp.name}.unknown")
+        meant = getattr(current_app.view_functions[matched], "allowed", METHODS)  # its rule is for all methods
+        return matched != f"{bp.name}.unknown" and method in meant
 
     @bp.record
     def add_rules(setup: Any) -> None:
@@ -182,11 +182,18 @@ class _UnknownApi(BaseConverter):
     weight = 90  # before a host's rule for any path
 
 
-def _view(answer: Answer) -> Callable[..., Response]:
+def view_of(answer: Answer, allowed: Iterable[str]) -> Callable[..., Response]:
+    """A view for a rule of all methods, of which those not `allowed` are refused by the answer itself."""
+
     def view(**params: str) -> Response:
         return answer(current_app.extensions["agentlip"], request_ctx.request, **params)
 
+    view.allowed = allowed  # type: ignore[attr-defined]
     return view
+
+
+def _allowed(methods: Mapping[str, Endpoint]) -> set[str]:
+    return {"HEAD", *methods} if "GET" in methods else set(methods)
 
 
 def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
@@ -195,8 +202,7 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
         try:
             endpoint = methods.get("GET" if call.method == "HEAD" else call.method)
             if endpoint is None:
-                allowed = {"HEAD", *methods} if "GET" in methods else set(methods)
-                raise MethodNotAllowed(", ".join(sorted(allowed)))
+                raise MethodNotAllowed(", ".join(sorted(_allowed(methods))))
             _admit(call, endpoint)
             status, payload = endpoint.handler(call, **params)
             return _answer(call, status, orjson.dumps(payload, _as_text))
@@ -390,6 +396,12 @@ def bare_answer(error: AgentlipError) -> bytes:
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in (*_HEADERS, *error.headers.items(), *more)]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def request_id_of(environ: Mapping[str, Any]) -> str:
+    """The one that the request brings when it is sane, else a new one."""
+    given: str = environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else _new_request_id()
 
 
 def _new_request_id() -> str:

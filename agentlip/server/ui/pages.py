@@ -9,12 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, redirect, send_from_directory
+from flask import Blueprint, Response, current_app, redirect, request, send_from_directory
 from jinja2 import Environment, FileSystemLoader
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import NotFound as NoSuchFile
 
+from ...errors import NotFound
 from ...version import __version__
-from ..api.dispatch import RULE
+from ..api.dispatch import RULE, Call, answer_error, request_id_of
+from ..state import PROTOCOL_VERSION
 
 _POLICY = "; ".join(
     (
@@ -30,6 +33,7 @@ _POLICY = "; ".join(
     )
 )
 _HEADERS = {
+    "X-Protocol-Version": PROTOCOL_VERSION,
     "Content-Security-Policy": _POLICY,
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
@@ -59,7 +63,10 @@ def register(bp: Blueprint) -> None:
 
     @assets.get("/ui/static/<path:name>", **RULE)
     def static(name: str) -> Response:
-        return _with_headers(send_from_directory(f"{assets.root_path}/{_FOLDER}", name))
+        try:
+            return _with_headers(send_from_directory(f"{assets.root_path}/{_FOLDER}", name))
+        except NoSuchFile:
+            return answer_error(Call(current_app.extensions["agentlip"], request), NotFound())
 
     bp.register_blueprint(assets)
 
@@ -86,4 +93,5 @@ class _Page(Response):
 
 def _with_headers(response: Response) -> Response:
     response.headers.update(_HEADERS)  # for those functions to see
+    response.headers["X-Request-ID"] = request_id_of(request.environ)
     return _Page.force_type(response)  # type: ignore[return-value]  # the same object, of another class
