@@ -9,6 +9,7 @@ from typing import Any
 from .. import writer_lock
 from ..client import HubClient
 from ..client.address import url_in
+from ..client.tls import https_url_in
 from ..config import Settings
 from ..errors import AgentlipError, ConfigError
 from ..workspace import DATABASE, FOLDER, read_server_file
@@ -45,6 +46,12 @@ class Running:
     def url(self) -> str | None:
         """Where the hub answers; None when it does not."""
         return url_in(self.server) if self.server and self.health else None
+
+    @property
+    def https_url(self) -> str | None:
+        """Where a hub listens that serves TLS, which server.json does not tell. Asks it: that may take seconds."""
+        is_silent = self.url is None and self.holder is not None
+        return https_url_in(self.server) if self.server and is_silent else None
 
     @property
     def is_left_over(self) -> bool:

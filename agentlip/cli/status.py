@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from .. import writer_lock
+from ..client.tls import what_to_do
 from ..errors import StorageError
 from ..store.statistics import Statistics
 from . import output
@@ -63,6 +64,9 @@ def _remark(running: Running) -> str | None:
     """What a person should know besides."""
     if running.is_left_over and running.server is not None:
         return f"server.json is left over from process {running.server.get('pid')}, which is gone"
+    https = running.https_url
+    if https is not None:
+        return f"the hub serves TLS: {what_to_do(https)}"
     if running.url is None and running.holder is not None:
         return "a process has the lock; it may be starting, see hub.log"
     if running.health is not None and running.health.get("status") == "degraded":

@@ -97,7 +97,8 @@ def _refuse_second(folder: Path) -> None:
     pid = writer_lock.holder(folder)
     if not pid or not writer_lock.is_running(pid):
         return
-    url = Running.look(folder).url
+    running = Running.look(folder)
+    url = running.url or running.https_url
     if url is not None:
         raise LockHeld(f"a hub already serves {folder.parent}: process {pid}, {url}")
     if writer_lock.hub_process(folder) == pid:

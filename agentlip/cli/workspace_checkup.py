@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from ..client.tls import what_to_do
 from ..errors import ConfigError, LockHeld
 from ..store import checkup
 from ..store.checkup import Finding
@@ -123,6 +124,9 @@ def _server_file(folder: Path) -> Finding:
     hub = Running.look(folder, _HEALTH_SECONDS)
     if hub.url is not None:
         return Finding("ok", f"server.json is of the running hub, {hub.url}")
+    https = hub.https_url
+    if https is not None:
+        return Finding("ok", f"server.json is of a hub that serves TLS; {what_to_do(https)}")
     present = os.path.lexists(folder / SERVER_FILE)
     if hub.holder is not None:
         what = "its hub does not answer" if present else "there is no server.json"

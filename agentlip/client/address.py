@@ -114,6 +114,11 @@ class Discovery:
         except (AgentlipError, ConfigError) as error:
             if isinstance(error, HubUnreachable) and error.details.get("hint") == SILENCE:
                 raise silent(f"of {place}") from None
+            from .tls import https_url_in, what_to_do  # which costs time that no other call needs
+
+            https = https_url_in(server)
+            if https is not None:
+                raise HubUnreachable(f"The hub of {place} serves TLS", hint=what_to_do(https)) from None
             hint = "start it again with `agentlip up`"
             raise HubUnreachable(f"The hub of {place} has gone; its server.json is left over", hint=hint) from None
         if not server.get("instance_id") or health.get("instance_id") != server["instance_id"]:

@@ -12,10 +12,12 @@ import pytest
 
 from agentlip import writer_lock
 from agentlip.cli.running import Running
+from agentlip.client.tls import https_url_in
 from agentlip.errors import StorageError
 from agentlip.store.statistics import Statistics
 from agentlip.workspace import write_server_file
 
+from ..embedding.servers import Certificate
 from .working_folder import WorkingFolder, json_of, words_of, working_folder
 
 
@@ -138,3 +140,33 @@ def test_a_server_json_that_makes_no_sense_is_no_hub(tmp_path: Path, content: di
     write_server_file(tmp_path, content)
     running = Running.look(tmp_path)
     assert (running.url, running.holder, running.is_left_over) == (None, None, True)
+
+
+def test_a_hub_that_serves_tls_is_named_with_what_to_do(
+    here: WorkingFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = Certificate(tmp_path)
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", f"--certfile {certificate.file} --keyfile {certificate.key}")
+    here.start("up")
+    url = f"https://127.0.0.1:{here.server['port']}"
+    words = f"name it with `--url {url}` and its `--token`; SSL_CERT_FILE names an authority of your own"
+    assert json_of(here.run("--json", "status"))["remark"] == f"the hub serves TLS: {words}"
+    assert f"ok: server.json is of a hub that serves TLS; {words}\n" in here.run("doctor").stdout
+    done = here.run("channel", "list")
+    assert (done.returncode, f"serves TLS; {words}" in words_of(done)) == (3, True), done.stderr
+    again = here.run("up")
+    assert (again.returncode, url in again.stderr) == (10, True), again.stderr
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.authority))
+    token = f"@{here.folder / 'auth_token'}"
+    done = here.run("--url", url, "--token", token, "--json", "status")
+    assert (done.returncode, json_of(done)["url"]) == (0, url)
+    assert here.run("down").returncode == 0
+
+
+def test_a_port_that_speaks_no_tls_or_is_gone_is_none_that_does(here: WorkingFolder) -> None:
+    here.up()
+    assert https_url_in(here.server) is None
+    here.kill()
+    assert https_url_in(here.server) is None
+    for port in (0, -1, 99999, "x", None, True):
+        assert https_url_in({"port": port}) is None
