@@ -51,7 +51,7 @@ def test_every_command_changes_what_it_says_and_tells_the_event(hub: Any) -> Non
     attached = hub.add_attachment(topic.id, "note", {"a": 1}, key="k")
     assert hub.add_attachment(topic.id, "note", {"a": 1}, key="k") == (attached.attachment, None)
     assert hub.channels() == [channel]
-    assert [each.title for each in hub.topics(channel.id).topics] == ["two", "first"] or hub.topics(channel.id).topics
+    assert sorted(each.title for each in hub.topics(channel.id).topics) == ["first", "two"]
     assert hub.messages(topic_id=other.id).messages == [hub.message(message.id)]
     assert len(hub.attachments(topic.id)) == 2
     assert [event.name for event in hub.events(after=0)] == [
@@ -95,7 +95,7 @@ BAD: dict[str, tuple[Callable[[Any], Any], type[Exception]]] = {
     "NUL": (lambda hub: hub.create_channel("a\0b"), InvalidInput),
     "half a character": (lambda hub: hub.create_channel("a\ud800"), InvalidInput),
     "description": (lambda hub: hub.create_channel("x", 7), InvalidInput),
-    "same name": (lambda hub: (hub.create_channel("x"), hub.create_channel("x")), InvalidInput),
+    "same name": (lambda hub: hub.create_channel("taken"), InvalidInput),
     "unknown channel": (lambda hub: hub.create_topic("ch_none", "t"), NotFound),
     "long title": (lambda hub: hub.rename_topic("topic_none", "x" * 201), InvalidInput),
     "unknown topic": (lambda hub: hub.post_message("topic_none", "me", "x"), NotFound),
@@ -165,9 +165,10 @@ BAD: dict[str, tuple[Callable[[Any], Any], type[Exception]]] = {
 def test_a_mistake_raises_its_class_and_changes_nothing(
     hub: Any, call: Callable[[Any], Any], error: type[Exception]
 ) -> None:
+    hub.create_channel("taken")
     with pytest.raises(error):
         call(hub)
-    assert [event.name for event in hub.events(after=0)] in ([], ["channel.created"])
+    assert [event.name for event in hub.events(after=0)] == ["channel.created"]
 
 
 def test_data_as_deep_as_can_be_written_can_be_read(app: Flask, hub: Any) -> None:

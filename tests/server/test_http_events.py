@@ -178,8 +178,11 @@ def test_a_bad_query_is_refused(hub: Hub, query: str) -> None:
     check_error(ask(hub, query), 400, "INVALID_INPUT")
 
 
-@pytest.mark.parametrize("number", [2**63 - 1, 2**63, 10**40], ids=["max", "max+1", "huge"])
-def test_a_cursor_beyond_everything_is_no_accident(hub: Hub, number: int) -> None:
-    answer = ask(hub, f"after={number}")
-    assert answer.status_code in (200, 400)
-    assert answer.status_code == 400 or answer.json()["events"] == []
+def test_a_cursor_above_the_head_finds_nothing(hub: Hub) -> None:
+    answer = ask(hub, f"after={2**63 - 1}")
+    assert (answer.status_code, answer.json()["events"]) == (200, [])
+
+
+@pytest.mark.parametrize("number", [2**63, 10**40], ids=["max+1", "huge"])
+def test_a_cursor_beyond_everything_is_refused(hub: Hub, number: int) -> None:
+    check_error(ask(hub, f"after={number}"), 400, "INVALID_INPUT")

@@ -223,7 +223,7 @@ def test_a_hub_that_shuts_down_refuses_writes_and_stays_healthy(start_hub: Calla
 
     def refusal() -> Any:
         status, body = _on(next(waiting), "POST", f"{API}/channels", {"name": unique()})
-        assert status in (201, 503)
+        assert status in (201, 503)  # 201 when the hub takes it before the signal
         return body if status == 503 else None
 
     assert eventually(refusal, 5, "a refusal")["code"] == "SHUTTING_DOWN"
@@ -266,7 +266,7 @@ def test_the_line_of_a_write_names_its_events(hub: Hub) -> None:
     body = {"topic_id": topic_id, "sender": "ann", "content_raw": "https://example.org/"}
     answer = hub.call("POST", f"{API}/messages", body)
     first = answer.json()["event_id"]
-    assert logged(hub, answer.headers["X-Request-ID"])["event_ids"] in ([first], [first, first + 1])
+    assert logged(hub, answer.headers["X-Request-ID"])["event_ids"] == [first, first + 1]  # the URL's too
 
 
 def test_the_line_of_a_move_names_all_its_events(hub: Hub) -> None:

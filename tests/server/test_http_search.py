@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from contextlib import closing
 from typing import Any
@@ -75,21 +74,21 @@ def test_long_searches_hold_up_nobody_else(start_hub: Callable[..., Hub]) -> Non
         )
         connection.commit()
     searching = threading.Event()
-    durations: list[float] = []
+    ended: list[str] = []
+    searches: list[int] = []
 
-    def one(number: int) -> int:
+    def one(number: int) -> None:
         if number < 6:
             searching.set()
-            return int(search(hub, q=f"needle{number}").status_code)
-        searching.wait(10)
-        started = time.monotonic()
-        hub.post(topic_id, "while they search")
-        durations.append(time.monotonic() - started)
-        return 201
+            searches.append(search(hub, q=f"needle{number}").status_code)
+            ended.append("search")
+        else:
+            searching.wait(10)
+            hub.post(topic_id, "while they search")
+            ended.append("post")
 
-    started = time.monotonic()
-    answers = in_threads(12, one)
-    whole = time.monotonic() - started
-    assert all(answer in (200, 201, 503) for answer in answers), answers
-    assert 200 in answers
-    assert max(durations) < whole / 2  # the posts did not wait for the searches to end
+    in_threads(12, one)
+    # On a slow machine a search is not done, or has no turn, within its 5 seconds, and that is a 503; the first is.
+    assert 200 in searches
+    assert set(searches) <= {200, 503}
+    assert ended[-3:] == ["search"] * 3  # two at a time: the posts did not wait for the searches to end

@@ -107,7 +107,7 @@ def test_a_close_frame_with_an_impossible_code_is_a_protocol_error(hub: Hub, pay
 def test_a_close_reason_that_is_no_utf8_ends_the_connection(hub: Hub) -> None:
     with RawSocket(hub) as raw:
         raw.send(CLOSE, b"\x03\xe8\xff\xfe")
-        assert raw.read_close()[0] in (1002, 1007)
+        assert raw.read_close() == (1007, "Invalid UTF-8")
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 3000, 4999])
@@ -123,8 +123,7 @@ def test_a_clients_close_is_answered_with_its_own_code_and_then_the_connection_e
 def test_an_empty_close_is_answered(hub: Hub) -> None:
     with RawSocket(hub) as raw:
         raw.send(CLOSE)
-        opcode, payload = raw.read_frame()
-        assert (opcode, payload) in [(CLOSE, b""), (CLOSE, b"\x03\xe8")]
+        assert raw.read_frame() == (CLOSE, b"")
 
 
 @pytest.mark.parametrize("payload", [b"", b"x", bytes(range(125)), b"\xff" * 125], ids=len)
