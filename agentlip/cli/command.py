@@ -41,6 +41,15 @@ def field(name: str, *options: str, needed: bool = True, help: str | None = None
     return decorate
 
 
+def of_places(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Declare the options that give `channels` and `topics`."""
+    channel = click.option("--channel", "--channel-id", "channels", metavar="CHANNEL", multiple=True,
+                           help="Only of this channel (id or name); may be given again.")  # fmt: skip
+    topic = click.option("--topic", "--topic-id", "topics", metavar="TOPIC", multiple=True,
+                         help="Only of this topic (id, or channel/title); may be given again.")  # fmt: skip
+    return channel(topic(function))
+
+
 class Command(click.Command):
     """A command with fields, that refuses text which is not UTF-8."""
 

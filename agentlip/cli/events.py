@@ -9,7 +9,7 @@ import click
 
 from ..model import Event
 from . import output, pages, telling
-from .command import Command
+from .command import Command, of_places
 from .context import Context, Reader
 from .lookup import channel_id, topic_id
 from .places import Places
@@ -21,22 +21,7 @@ from .places import Places
 )
 @click.option("--tail", metavar="N", type=click.IntRange(1), help="The last ones: how many.")
 @click.option("--limit", metavar="N", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
-@click.option(
-    "--channel",
-    "--channel-id",
-    "channels",
-    metavar="CHANNEL",
-    multiple=True,
-    help="Only of this channel (id or name); may be given again.",
-)
-@click.option(
-    "--topic",
-    "--topic-id",
-    "topics",
-    metavar="TOPIC",
-    multiple=True,
-    help="Only of this topic (id, or channel/title); may be given again.",
-)
+@of_places
 @click.pass_obj
 def events(
     context: Context,

@@ -9,7 +9,7 @@ import click
 
 from ..client import HubClient, HubUnreachable, Stream
 from . import output
-from .command import Command
+from .command import Command, of_places
 from .context import Context
 from .cursor_file import CursorFile
 from .following import end_in_good_order, followed, print_event
@@ -32,22 +32,7 @@ _LOOK_SECONDS = 0.5
     type=click.Path(dir_okay=False, path_type=Path),
     help="Keep in this file how far it is, and go on from there the next time.",
 )
-@click.option(
-    "--channel",
-    "--channel-id",
-    "channels",
-    metavar="CHANNEL",
-    multiple=True,
-    help="Only of this channel (id or name); may be given again.",
-)
-@click.option(
-    "--topic",
-    "--topic-id",
-    "topics",
-    metavar="TOPIC",
-    multiple=True,
-    help="Only of this topic (id, or channel/title); may be given again.",
-)
+@of_places
 @click.option("--wait", is_flag=True, help="When no hub is running, wait for one.")
 @click.pass_obj
 def listen(
