@@ -86,7 +86,13 @@ class AsyncHubClient:
     @classmethod
     async def _made(cls, make: Callable[[], HubClient]) -> AsyncHubClient:
         threads, client = Threads(), cls.__new__(cls)
-        client._begin(await threads.call(make), threads)
+
+        def made() -> HubClient:
+            sync = make()
+            sync._http.drop()  # nobody closes it when this has been cancelled meanwhile
+            return sync
+
+        client._begin(await threads.call(made), threads)
         return client
 
     @classmethod

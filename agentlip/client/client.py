@@ -117,7 +117,7 @@ class HubClient(Names):
         self.close()
 
     def close(self) -> None:
-        """Close the connections that are kept for later calls. Streams are closed by themselves."""
+        """Close the connections, those in use after their calls. Streams are closed by themselves."""
         self._http.close()
 
     @property

@@ -45,6 +45,7 @@ class Http:
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
         self._idle: list[tuple[float, str, HTTPConnection]] = []  # since when, of which URL
+        self._max_idle = _MAX_IDLE
 
     def call(
         self,
@@ -73,9 +74,9 @@ class Http:
         """Status, headers and body. A GET is sent once more when a kept connection turns out to be closed."""
         while True:
             kept, connection = self._take(base)
-            if not kept:
-                _open(connection, base)
             try:
+                if not kept:
+                    _open(connection, base)
                 with giving_up(connection):
                     with suppress(BrokenPipeError):  # the answer may be there before all of the body is sent
                         connection.request(method, path, body=data, headers=headers)
@@ -117,12 +118,18 @@ class Http:
 
     def _give(self, base: str, connection: HTTPConnection) -> None:
         with self._lock:
-            if connection.sock is not None and len(self._idle) < _MAX_IDLE:
+            if connection.sock is not None and len(self._idle) < self._max_idle:
                 self._idle.append((time.monotonic(), base, connection))
                 return
         connection.close()
 
     def close(self) -> None:
+        """Close the kept connections, and keep none from now on, also of calls that are under way."""
+        with self._lock:
+            self._max_idle = 0
+        self.drop()
+
+    def drop(self) -> None:
         """Close the kept connections; later calls open new ones."""
         with self._lock:
             idle, self._idle = self._idle, []
@@ -157,9 +164,6 @@ def _open(connection: HTTPConnection, base: str) -> None:
         raise HubUnreachable(f"The name {name} can not be resolved", hint=hint) from error
     except (OSError, HTTPError) as error:
         raise _nobody(base, error) from error
-    except BaseException:
-        connection.close()
-        raise
 
 
 def _nobody(base: str, error: Exception) -> HubUnreachable:

@@ -26,6 +26,22 @@ def raw(data: bytes) -> Callable[[socket.socket], None]:
     return serve
 
 
+class Late:
+    """Serves one call: answers it with `{}` when `may_answer`, and says when the client has closed the connection."""
+
+    def __init__(self) -> None:
+        self.asked, self.may_answer, self.closed = (threading.Event() for _ in range(3))
+
+    def __call__(self, sock: socket.socket) -> None:
+        sock.settimeout(10)
+        sock.recv(65536)
+        self.asked.set()
+        self.may_answer.wait(10)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
+        if not sock.recv(1):
+            self.closed.set()
+
+
 @contextlib.contextmanager
 def serving(serve: Callable[[socket.socket], None]) -> Iterator[str]:
     """The URL of a server that calls `serve` with each connection, and closes it then."""

@@ -21,7 +21,7 @@ from agentlip.client import AsyncHubClient, HubClient, NoAnswer
 from agentlip.errors import AlreadyExists, InvalidAuth, NotFound
 
 from ..running_hub import ROOT, TOKEN, Hub, eventually
-from .odd_server import silent
+from .odd_server import Late, serving, silent
 from .poster import kill
 from .test_stream import connections_to
 
@@ -155,6 +155,23 @@ def test_a_call_that_is_cancelled_lets_go_at_once(hub: Hub) -> None:
     run(main())
 
 
+def test_a_call_that_is_under_way_when_the_client_is_closed_leaves_no_connection() -> None:
+    late = Late()
+
+    async def main(url: str) -> None:
+        client = AsyncHubClient(url)
+        call = asyncio.create_task(client.health())
+        assert await asyncio.to_thread(late.asked.wait, 10)
+        closing = asyncio.create_task(client.aclose())
+        await asyncio.sleep(0)  # so that the closing has begun
+        late.may_answer.set()
+        await asyncio.gather(call, closing)
+        assert await asyncio.to_thread(late.closed.wait, 5)
+
+    with serving(late) as url:
+        run(main(url))
+
+
 def test_a_wait_for_the_rate_limit_can_be_cancelled(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(RATE_LIMITS="on", RATE_LIMIT_PER_CLIENT=1)
 
@@ -247,6 +264,7 @@ def test_discovery(start_hub: Callable[..., Hub], tmp_path: Path) -> None:
     async def main() -> None:
         for find in (AsyncHubClient.discover, AsyncHubClient.connect_or_start):
             async with await find(folder.parent) as client:
+                assert client._sync._http._idle == []  # a client that nobody waits for any more has nothing open
                 assert client.url == hub.url
                 assert (await client.ping())["pong"] is True
 

@@ -14,6 +14,7 @@ from agentlip.client import HubClient
 from agentlip.model import Attachment, Channel, Event, Message, Topic
 
 from ..running_hub import ROOT, TOKEN, Hub
+from .odd_server import Late, serving
 
 
 @pytest.fixture
@@ -160,6 +161,19 @@ def test_a_closed_client_opens_new_connections(client: HubClient) -> None:
     client.close()
     assert client._http._idle == []
     assert client.ping()["pong"] is True
+
+
+def test_a_call_that_is_under_way_when_the_client_is_closed_leaves_no_connection() -> None:
+    late = Late()
+    with serving(late) as url:
+        client = HubClient(url)
+        call = threading.Thread(target=client.health)
+        call.start()
+        assert late.asked.wait(10)
+        client.close()
+        late.may_answer.set()
+        call.join(10)
+        assert late.closed.wait(5)
 
 
 def test_importing_the_client_imports_little() -> None:
