@@ -237,6 +237,13 @@ class DatabaseLost(ServiceUnavailable):
     """The database was removed or replaced while it was in use: nothing is written, and nothing read."""
 
 
+class LogAtEnd(ServiceUnavailable):
+    """Another program has taken the last event id there can be: nothing can be written to this log any more."""
+
+    def __init__(self) -> None:
+        super().__init__("no event ids are left", "The event log has no ids left; `agentlip doctor` says more")
+
+
 class NoAuthConfigured(AgentlipError):
     code = "NO_AUTH_CONFIGURED"
     status = 503

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from ..errors import StorageError
 from ..model import KNOWN_EVENTS
 from ..workspace import hand_over
-from . import full_text, parts, row_repair, schema
+from . import full_text, log, parts, row_repair, schema
 from .backup import back_up, open_read_only
 
 _RESTORE = "restore a backup (docs/operations.md)"
@@ -158,6 +158,13 @@ def _log_ids(connection: sqlite3.Connection) -> Iterator[Finding]:
         yield Finding("error", f"the next event id would follow {given}, but the log ends at {head}", _RESTORE)
     elif given > head:
         yield Finding("warning", f"the log ends at {head}, but ids up to {given} were given out", _RESTORE)
+    if max(given, head) >= log.MAX_ID:
+        yield Finding(
+            "error", f"the last event id there can be, {log.MAX_ID}, is taken: nothing can be written", _RESTORE
+        )
+    elif max(given, head) >= _EXACT:
+        what = f"many JSON readers can not tell the latest event ids, up to {max(given, head)}, apart"
+        yield Finding("warning", what, "find out which program wrote them")
 
 
 def _log_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -186,6 +193,9 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Finding]:
     elsewhere = "channel_id <> (SELECT channel_id FROM topics WHERE topics.id = messages.topic_id)"
     yield _counted(connection, "messages", "id", elsewhere, "in another channel than their topic")
     yield _counted(connection, "messages", "id", "version < 1", "with a version below 1")
+    for table in ("channels", "topics", "messages", "topic_attachments"):
+        no_id = "length(id) > 64 OR id GLOB '*[^a-zA-Z0-9_-]*'"
+        yield _counted(connection, table, "id", no_id, "with an id that no call takes")
     huge, first = connection.execute(f"SELECT count(*), min(id) FROM messages WHERE version >= {_EXACT}").fetchone()
     if huge:
         yield Finding(

@@ -13,7 +13,7 @@ from collections.abc import Collection
 import orjson
 
 from .. import wire
-from ..errors import InvalidInput
+from ..errors import InvalidInput, LogAtEnd
 from ..model import KNOWN_EVENTS, Entity, Event, Scope
 from .decoding import in_any_bytes
 from .page import Row, rows_of
@@ -84,15 +84,26 @@ class Entry:
 def append(connection: sqlite3.Connection, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> Entry:
     """Append one event inside the caller's write transaction.
 
-    Raises InvalidInput when the name is known and a scope id it needs is missing, or no id is given.
+    Raises InvalidInput when the name is known and a scope id it needs is missing, or no id is given; LogAtEnd.
     """
     needed = KNOWN_EVENTS.get(name, ())
     if not any(scope) or any(not getattr(scope, key) for key in needed):
         raise InvalidInput(f"The event needs the scope ids {', '.join(needed) or 'of a channel or topic'}")
-    cursor = connection.execute(_APPEND, (ts, name, *scope, *entity, data_json))
+    try:
+        cursor = connection.execute(_APPEND, (ts, name, *scope, *entity, data_json))
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL and _is_at_end(connection):
+            raise LogAtEnd from error
+        raise
     event_id = cursor.lastrowid
     assert event_id is not None
     return Entry(event_id, scope, event=Event(event_id, ts, name, scope, entity, data_json))
+
+
+def _is_at_end(connection: sqlite3.Connection) -> bool:
+    """Whether the last id was given out. SQLite calls that full, as it does a disk."""
+    given = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events' AND seq >= ?", (MAX_ID,))
+    return bool(given.fetchall()) or latest(connection) >= MAX_ID
 
 
 def latest(connection: sqlite3.Connection) -> int:

@@ -142,9 +142,12 @@ def _last_before(connection: sqlite3.Connection, moment: str, head: int) -> int:
     while low < high:
         middle = (low + high + 1) // 2
         found = read_rows(
-            connection, "SELECT event_id, ts FROM events WHERE event_id >= ? ORDER BY event_id LIMIT 1", (middle,)
+            connection,
+            # Another program's `ts` may be of any type.
+            "SELECT event_id, (ts < ?) IS NOT 0 FROM events WHERE event_id >= ? ORDER BY event_id LIMIT 1",
+            (moment, middle),
         )
-        if found and found[0][1] < moment:
+        if found and found[0][1]:
             low = max(middle, min(int(found[0][0]), high))
         else:
             high = middle - 1

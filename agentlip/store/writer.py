@@ -24,7 +24,15 @@ from typing import Any, TypeVar
 import orjson
 
 from .. import concurrency
-from ..errors import DatabaseLost, InternalError, ServiceUnavailable, ShuttingDown, ThreadLimit, WriteUnknown
+from ..errors import (
+    DatabaseLost,
+    InternalError,
+    LogAtEnd,
+    ServiceUnavailable,
+    ShuttingDown,
+    ThreadLimit,
+    WriteUnknown,
+)
 from ..model import Entity, Scope, timestamp
 from . import full_text, log
 from .database import Database, is_busy, is_damage, is_index_damage
@@ -43,6 +51,7 @@ _STUCK_SECONDS = 60.0
 _IDLE_SECONDS = 60.0
 _REPORTED = 4096
 _ID_TABLES = {"ch_": "channels", "topic_": "topics", "msg_": "messages", "att_": "topic_attachments"}
+_LAST_ID = "SELECT id FROM {0} WHERE id >= '{1}' AND id < '{1}{{' ORDER BY id DESC LIMIT 1"
 
 T = TypeVar("T")
 logger = logging.getLogger("agentlip.store")
@@ -70,10 +79,10 @@ class Transaction:
         return much or time.monotonic() >= self._group_ends
 
     def new_id(self, prefix: str) -> str:
-        """An id that sorts after every id of the prefix's table."""
+        """An id that sorts after every id in its table that an id of ours can follow."""
         if prefix not in self._last_ids:
-            ((last,),) = read_rows(self.connection, f"SELECT max(id) FROM {_ID_TABLES[prefix]}")
-            self._last_ids[prefix] = last
+            rows = read_rows(self.connection, _LAST_ID.format(_ID_TABLES[prefix], prefix))
+            self._last_ids[prefix] = rows[0][0] if rows else None
         made = self._last_ids[prefix] = new_id(prefix, self.now_ms, self._last_ids[prefix])
         return made
 
@@ -218,7 +227,7 @@ class Writer:
         except (sqlite3.Error, ServiceUnavailable) as error:
             if not jobs:
                 self._take(jobs)
-            final = isinstance(error, ThreadLimit | DatabaseLost | WriteUnknown)
+            final = isinstance(error, ThreadLimit | DatabaseLost | WriteUnknown | LogAtEnd)
             busy = not final and (isinstance(error, ServiceUnavailable) or is_busy(error))
             self._roll_back()
             return self._fail(jobs, error, time.monotonic() if busy else math.inf)
@@ -311,6 +320,8 @@ class Writer:
             if not transaction.connection.in_transaction:
                 raise
             job.error = failure
+        except LogAtEnd:
+            raise  # with the transaction, as after a full disk
         except Exception as error:
             job.error = error
 

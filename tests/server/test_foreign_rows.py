@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -280,3 +281,46 @@ def test_events_that_are_not_utf_8_are_replayed(place: Place) -> None:
     assert (event["name"], event["entity"]) == (READ, {"type": READ, "id": READ})
     with place.hub.listen(event["event_id"] - 1) as (socket, _):
         assert json.loads(socket.recv(timeout=10))["name"] == READ
+
+
+@pytest.mark.parametrize("how", ["an event", "the sequence"])
+def test_a_log_without_ids_says_so_and_is_read_on(start_hub: Callable[..., Hub], how: str) -> None:
+    hub = start_hub()
+    place = Place(hub, "at the end")
+    if how == "an event":
+        place.sql(
+            "INSERT INTO events (event_id, ts, name, scope_channel_id, entity_type, entity_id, data_json) VALUES "
+            f"(9223372036854775807, '2026-01-01T00:00:00.000Z', 'own', '{place.channel}', 'x', 'x', '1')"
+        )
+    else:
+        place.sql("UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = 'events'")
+    for _ in range(2):
+        answer = hub.call("POST", "/api/v1/messages", {"topic_id": place.topic, "sender": "me", "content_raw": "late"})
+        assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
+        assert answer.json()["details"] == {"reason": "no event ids are left"}
+        assert answer.elapsed.total_seconds() < 2, "it is not tried again until its time is up"
+    rows = place.get(f"/api/v1/messages?topic_id={place.topic}")["messages"]
+    assert {row["id"] for row in rows} == {place.good, place.bad}
+    assert place.get("/health")["status"] == "ok"
+    assert place.get("/ui/data/status")["head"] == (9223372036854775807 if how == "an event" else 6)
+    assert place.get("/api/v1/events?after=0")["events"][0]["event_id"] == 1
+    with hub.listen(0) as (socket, _):
+        received = receive_until(socket, 6)
+    assert [event["event_id"] for event in received][:6] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("last", ["msg_" + "z" * 100, "msg_~", "zebra", "msg_a" + "z" * 100, "msg_z a"])
+def test_ids_that_calls_take_are_made_beside_any_others(start_hub: Callable[..., Hub], last: str) -> None:
+    hub = start_hub()
+    place = Place(hub, "ids")
+    place.sql(
+        "INSERT INTO messages (id, topic_id, channel_id, sender, content_raw, created_at) VALUES "
+        f"('{last}', '{place.topic}', '{place.channel}', 'other', 'odd', '2026-01-01T00:00:00.000Z')"
+    )
+    made = [hub.post(place.topic, "new")["message"]["id"] for _ in range(3)]
+    assert made == sorted(made)
+    for message in made:
+        assert re.fullmatch(r"msg_[a-zA-Z0-9_-]{20,60}", message)
+        assert (
+            hub.call("PATCH", f"/api/v1/messages/{message}", {"op": "edit", "content_raw": "newer"}).status_code == 200
+        )

@@ -320,3 +320,27 @@ def test_a_wal_in_use_is_left(foreign: sqlite3.Connection, path: Path, monkeypat
         other.execute(EVENT, (TIME, "my.own", "ch_1", "{}"))
     assert [finding.level for finding in checkup.repair(path)] == ["skipped"]
     foreign.execute("ROLLBACK")
+
+
+@pytest.mark.parametrize("how", ["an event", "the sequence"])
+def test_a_log_without_ids_is_an_error(foreign: sqlite3.Connection, path: Path, how: str) -> None:
+    if how == "an event":
+        foreign.execute(EVENT.replace("(ts", "(event_id, ts").replace("VALUES (", "VALUES (9223372036854775807, "),
+                        (TIME, "own", "ch", "{}"))  # fmt: skip
+    else:
+        foreign.execute("INSERT INTO sqlite_sequence VALUES ('events', 9223372036854775807)")
+    words = "the last event id there can be, 9223372036854775807, is taken: nothing can be written"
+    assert [finding.level for finding in bad(path) if finding.what == words] == ["error"]
+
+
+def test_event_ids_beyond_what_readers_can_count_are_a_warning(foreign: sqlite3.Connection, path: Path) -> None:
+    foreign.execute("INSERT INTO sqlite_sequence VALUES ('events', 9007199254740992)")
+    assert "many JSON readers can not tell the latest event ids, up to 9007199254740992, apart" in [
+        finding.what for finding in bad(path)
+    ]
+
+
+@pytest.mark.parametrize("made", ["ch_" + "a" * 62, "ch_a b"])
+def test_an_id_that_no_call_takes_is_found(foreign: sqlite3.Connection, path: Path, made: str) -> None:
+    foreign.execute("INSERT INTO channels (id, name, created_at) VALUES (?, 'odd', ?)", (made, TIME))
+    assert only(path).what == f"1 channels with an id that no call takes, the first is {made}"

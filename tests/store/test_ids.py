@@ -99,6 +99,36 @@ def test_a_new_id_sorts_after_any_foreign_one(last: str) -> None:
     assert new_id("msg_", NOW, made) > made
 
 
+@pytest.mark.parametrize("prefix", ["msg_", "topic_"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a" * 61,
+        "a" * 100,
+        "a" + "z" * 100,
+        "y" * 60,
+        "y~",
+        "y y",
+        "y" * 30 + "\N{REPLACEMENT CHARACTER}",
+        "y" * 30 + "~" * 90,
+    ],
+    ids=["61", "100", "a and z", "60", "tilde", "space", "no UTF-8", "long and odd"],
+)
+def test_what_follows_an_id_that_no_call_takes_is_one_that_calls_take(prefix: str, body: str) -> None:
+    made = new_id(prefix, NOW, prefix + body)
+    assert made > prefix + body
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{24,64}", made)
+    following = new_id(prefix, NOW, made)
+    assert following > made
+    assert re.fullmatch(r"[a-zA-Z0-9_-]{24,64}", following)
+
+
+@pytest.mark.parametrize("prefix", ["msg_", "topic_"])
+@pytest.mark.parametrize("body", ["~", "z~", "\N{REPLACEMENT CHARACTER}", "z" * 60, "z" * 100])
+def test_what_nothing_can_follow_is_passed_over(prefix: str, body: str) -> None:
+    assert re.fullmatch(prefix + r"[0-9a-z]{20}", new_id(prefix, NOW, prefix + body))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_new_id_sorts_after_random_foreign_ones(seed: int) -> None:
     chance = random.Random(seed)

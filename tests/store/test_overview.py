@@ -58,6 +58,18 @@ def test_the_last_event_before_a_moment_is_found(connection: sqlite3.Connection,
         assert max(each for each in present if each <= event_id) == expected
 
 
+@pytest.mark.parametrize("type_of_ts", ["INTEGER", "BLOB"])
+def test_times_of_any_type_are_compared(connection: sqlite3.Connection, type_of_ts: str) -> None:
+    """Numbers and NULLs, in a table that another program has made without STRICT."""
+    connection.execute("DROP TABLE events")
+    connection.execute(
+        f"CREATE TABLE events (event_id INTEGER PRIMARY KEY AUTOINCREMENT, ts {type_of_ts}, name, scope_channel_id, "
+        "scope_topic_id, scope_topic_id2, entity_type, entity_id, data_json)"
+    )
+    connection.executemany("INSERT INTO events (ts) VALUES (?)", [(1,), (2.5,), (None,), (at(5),), (at(9),)])
+    assert overview.last_before(connection, [at(7), at(30)]) == [4, 5]
+
+
 def test_messages_are_counted_by_an_index_alone(connection: sqlite3.Connection) -> None:
     plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {overview._COUNTS}", ("", 10))]
     assert any("messages USING COVERING INDEX idx_messages_topic" in step for step in plan)
