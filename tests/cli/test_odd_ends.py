@@ -41,6 +41,7 @@ PRINTING = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", PRINTING)
 def test_output_that_can_not_be_written_is_one_line_and_code_1(hub: WorkingFolder, line: str) -> None:
     for redirection, words in (("> /dev/full", FULL), (">&-", CLOSED), ("<&- > /dev/full", FULL), ("<&- >&-", CLOSED)):
