@@ -7,7 +7,7 @@ from typing import Any
 from ..client import HubUnreachable
 from ..errors import AgentlipError, ConfigError, Forbidden, LockHeld, MissingAuth, StorageError, VersionConflict
 
-OK, ERROR, CONFLICT, NOT_RUNNING, NOT_AUTHORISED, LOCK_HELD = 0, 1, 2, 3, 4, 10
+OK, ERROR, CONFLICT, NOT_RUNNING, NOT_AUTHORISED, LOCK_HELD, INTERRUPTED = 0, 1, 2, 3, 4, 10, 130
 
 _CODES: tuple[tuple[type[Exception], int], ...] = (
     (VersionConflict, CONFLICT),

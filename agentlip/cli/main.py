@@ -15,7 +15,7 @@ from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
 from ..version import __version__
 from . import output
 from .command import Group, accept_everywhere, global_options
-from .exits import ERROR, OK, details_of, exit_code, name_of, one_line
+from .exits import ERROR, INTERRUPTED, OK, details_of, exit_code, name_of, one_line
 from .standard_files import open_standard_files, output_error
 
 # The file of each command. They are imported when they are asked for, so that `agentlip --help` is quick.
@@ -54,11 +54,11 @@ class Commands(Group):
         return command
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        with _nobody_reads_is_done():
+        with _ending_well():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, context: click.Context) -> Any:
-        with _nobody_reads_is_done():
+        with _ending_well():
             return super().invoke(context)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **kwargs: Any) -> NoReturn:  # type: ignore[override]
@@ -88,7 +88,7 @@ class Commands(Group):
         except click.ClickException as error:
             return _fail(_usage_line(error), "INVALID_INPUT", {}, ERROR, as_json)  # click's own 2 is a conflict here
         except (click.Abort, KeyboardInterrupt):
-            return 130
+            return INTERRUPTED
         except OSError as error:
             if output_error() is not None:
                 return OK  # as far as the work goes
@@ -98,10 +98,17 @@ class Commands(Group):
 
 
 @contextmanager
-def _nobody_reads_is_done() -> Iterator[None]:
-    """A command has done its work when nobody reads its output any more; click would call it a failure."""
+def _ending_well() -> Iterator[None]:
+    """A command has done its work when nobody reads its output any more; click would call it a failure.
+
+    Interrupted, it ends without a word; click would write an empty line, which is for terminals.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            output.say("")
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         output.point_to_nowhere(sys.stdout)
         raise click.exceptions.Exit(OK) from None

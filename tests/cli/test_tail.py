@@ -69,11 +69,12 @@ def test_everything_that_happens_is_told_in_lines(hub: WorkingFolder) -> None:
 
 
 def test_what_comes_is_told_too(hub: WorkingFolder) -> None:
-    listener = Reader(hub.start("tail", "-n", 0))
+    topic_in(hub, "past")
+    listener = Reader(hub.start("tail", "-n", 1)).printed(1)
     quiet = Reader(hub.start("tail", "--channel", "elsewhere or not at all"))
     assert quiet.ended() == 1
     topic_in(hub, "ready")
-    listener.printed(1)
+    listener.printed(2)
     change_everything(hub, "live")
     while not any("renamed" in line for line in listener.lines):
         listener.printed(len(listener.lines) + 1)
@@ -284,11 +285,12 @@ def test_a_hub_that_ends_before_what_is_looked_up_is_waited_for(tmp_path: Path) 
         here.make_workspace()
         here.up(RATE_LIMITS="off")
         topic, (identifier,) = topic_in(here, "c", "t", "one")
-        tail, messages = Reader(here.start("tail", "-n", 0)), Reader(here.start("msg", "tail", topic, "-f"))
-        messages.printed(1)
-        post(here, topic, "two")  # both are connected
-        tail.printed(1)
-        messages.printed(2)
+        tail, messages = Reader(here.start("tail", "-n", 1)), Reader(here.start("msg", "tail", topic, "-f"))
+        for each in tail, messages:
+            each.printed(1)
+        post(here, topic, "two")
+        for each in tail, messages:
+            each.printed(2)  # it is connected
         for each in tail, messages:
             each.process.send_signal(signal.SIGSTOP)
         done(here, "msg", "edit", identifier, "uno")
@@ -299,10 +301,10 @@ def test_a_hub_that_ends_before_what_is_looked_up_is_waited_for(tmp_path: Path) 
             each.noted("trying again")
         here.up(RATE_LIMITS="off")
         messages.printed(3).noted("connected, at event")
-        tail.printed(3).noted("connected, at event")
+        tail.printed(4).noted("connected, at event")
         assert (tail.ended(signal.SIGTERM), messages.ended(signal.SIGTERM)) == (0, 0)
         assert messages.lines[2].split("\t")[3] == "uno"
-        assert tail.lines[2].split("\t")[1:3] == ["c/new", "new topic"]
+        assert tail.lines[3].split("\t")[1:3] == ["c/new", "new topic"]
 
 
 @pytest.mark.parametrize("line", ["msg tail head/t -f", "tail -n 1 head", "listen --since 0"])
