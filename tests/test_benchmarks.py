@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from .running_hub import ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("cc") is None, reason="the load client is written in C")
 def test_a_group_of_the_benchmark_is_measured() -> None:
     ended = subprocess.run([sys.executable, "benchmarks/run.py", "--only", "latency", "--repeat", "1"], cwd=ROOT,
                            capture_output=True, text=True, timeout=120)  # fmt: skip
