@@ -41,7 +41,8 @@ def session_of(folder: Path, token: str, environ: Mapping[str, Any]) -> str | No
     cookies = environ.get("HTTP_COOKIE", "")
     if not token or "agentlip_" not in cookies:
         return None
-    value = parse_cookie(cookies).get(cookie_name(token))
+    ours = cookies.encode("ascii", "replace").decode()  # those of other programs may hold anything
+    value = parse_cookie(ours).get(cookie_name(token))
     return value if value is not None and is_good(folder, token, value) else None
 
 

@@ -29,6 +29,8 @@ from .stream import TcpStream
 
 SEND_BUFFER = 128 * 1024
 RECEIVE_BYTES = 16 * 1024
+# Once it is closing: what comes may be thousands of tiny frames, which only delay others.
+CLOSING_RECEIVE_BYTES = 1024
 _SOCKET = "agentlip.socket"
 _KEY_SUFFIX = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _SWITCHING = (
@@ -91,15 +93,18 @@ class SocketTransport:
         inbound = Inbound()
         recv = self._stream.recv
         with suppress(OSError):  # reset, timed out or shut down by `kill`: the connection is over
-            while data := recv(RECEIVE_BYTES):
+            size = RECEIVE_BYTES
+            while data := recv(size):
                 self.last_inbound = time.monotonic()
                 if not self._receive(session, inbound, data):
                     self._wait_for_answer()
                     break
                 if self._deadline is not None and self.last_inbound > self._deadline:
                     break
-                if len(data) > RECEIVE_BYTES // 4:
+                if len(data) > size // 4:
                     concurrency.cede()  # under gevent a socket that always has bytes never waits: others must run
+                if self._deadline is not None:
+                    size = CLOSING_RECEIVE_BYTES
 
     def _receive(self, session: Session, inbound: Inbound, data: bytes) -> bool:
         try:

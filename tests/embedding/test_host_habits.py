@@ -67,6 +67,13 @@ def test_pages_have_the_headers_of_all_answers(app: Flask, path: str) -> None:
     alone.extensions["agentlip"].close()
 
 
+def test_ranges_of_files_are_left_alone(app: Flask) -> None:
+    client = embed(app)
+    for asked in ("bytes=0-0", "bytes=99999999-", "bytes=-0", "bytes=" + "1-2," * 500, "nonsense"):
+        with client.get("/hub/ui/static/icon.svg", headers={"Range": asked}) as answer:
+            assert (answer.status_code, answer.mimetype) == (200, "image/svg+xml")
+
+
 def test_a_file_that_the_page_has_not_is_json(app: Flask) -> None:
     answer = embed(app).get("/hub/ui/static/nope.js")
     assert (answer.status_code, answer.json) == (404, {"error": "Not found", "code": "NOT_FOUND"})

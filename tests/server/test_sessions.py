@@ -23,6 +23,7 @@ from agentlip.server import sessions, signed_out
 from agentlip.workspace import LOGIN_CODES, make_login_code
 
 from ..running_hub import TOKEN, Hub, eventually
+from .raw_http import dial, read_answer
 
 
 def sign_in(hub: Hub, origin: str | None = "own", **body: Any) -> requests.Response:
@@ -134,6 +135,17 @@ def test_a_cookie_of_another_hub_or_a_changed_one_opens_nothing(hub: Hub) -> Non
         assert call(hub, "GET", "/api/v1/channels", bad).status_code == 401
         with pytest.raises(InvalidStatus):
             listen(hub, bad, hub.url)
+
+
+def test_cookies_of_other_programs_may_hold_anything(hub: Hub) -> None:
+    cookie = cookie_of(sign_in(hub))
+    name = cookie.partition("=")[0]
+    for ours, status in ((cookie, 200), (f"{name}=\xff", 401), (f'{name}="\\377"', 401), ("", 401)):
+        for others in ("a=\xff", "\xff\xfe=;;=", 'b="\\', "agentlip_x=\xff"):
+            lines = [f"Cookie: {others}; {ours}".encode("latin-1"), b"Host: 127.0.0.1", b"Connection: close"]
+            with dial(hub.port) as sock:
+                sock.sendall(b"\r\n".join([b"GET /api/v1/channels HTTP/1.1", *lines, b"", b""]))
+                assert read_answer(sock).status == status
 
 
 def test_a_wrong_token_is_not_mended_by_a_cookie(hub: Hub) -> None:

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
@@ -164,6 +165,20 @@ def test_a_flood_of_empty_fragments_is_ended(hub: Hub) -> None:
         raw.send(TEXT, fin=False)
         raw.send_what_the_hub_takes(frame(CONTINUATION, fin=False) * 200_000)
         assert raw.read_close() == (1008, "Too many frames")
+
+
+def test_others_are_served_while_a_flood_is_thrown_away(hub: Hub) -> None:
+    flood = frame(CONTINUATION, fin=False) * 300_000
+    with RawSocket(hub) as raw, ThreadPoolExecutor(1) as pool:
+        raw.send(TEXT, fin=False)
+        sending = pool.submit(raw.send_what_the_hub_takes, flood)
+        slowest = 0.0
+        while not sending.done():
+            started = time.monotonic()
+            assert hub.call("GET", "/health").status_code == 200
+            slowest = max(slowest, time.monotonic() - started)
+        assert raw.read_close() == (1008, "Too many frames")
+    assert slowest < 0.6
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG], ids=["pings", "pongs"])

@@ -63,6 +63,7 @@ def register(bp: Blueprint) -> None:
 
     @assets.get("/ui/static/<path:name>", **RULE)
     def static(name: str) -> Response:
+        request.environ.pop("HTTP_RANGE", None)  # no file is worth parts, and the host would answer for a wrong one
         try:
             return _with_headers(send_from_directory(f"{assets.root_path}/{_FOLDER}", name))
         except NoSuchFile:
