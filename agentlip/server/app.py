@@ -126,8 +126,6 @@ def _public(error: Exception) -> AgentlipError:
     if isinstance(error, HTTPException):
         if error.code == 404:
             return NotFound()
-        if error.code == 405 and request.headers.get("Upgrade"):
-            return InvalidInput("A WebSocket starts with GET")
         if error.code == 405:
             return MethodNotAllowed(", ".join(sorted(getattr(error, "valid_methods", None) or ())))
         if error.code is not None and error.code < 500:

@@ -186,6 +186,14 @@ def test_a_method_that_nobody_knows_is_told_the_right_ones(app: Flask, method: s
     alone.extensions["agentlip"].close()
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "TRACE"])
+@pytest.mark.parametrize(("path", "status"), [("/hub/ws", 400), ("/hub/health", 404), ("/hub/nope", 404)])
+def test_a_websocket_with_another_method_is_json(app: Flask, method: str, path: str, status: int) -> None:
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
+    answer = embed(app).open(path, method=method, headers=headers)
+    assert (answer.status_code, answer.mimetype) == (status, "application/json")
+
+
 def test_a_websocket_to_nowhere_is_json(app: Flask) -> None:
     headers = {"Upgrade": "websocket", "Connection": "Upgrade"}
     answer = embed(app).get("/hub/nope", headers=headers)

@@ -146,3 +146,22 @@ def test_no_coding_but_chunked_is_taken_for_it(host: Host, coding: str) -> None:
         answer = read_answer(sock)
         assert (answer.status, answer.code) == (501, "INVALID_INPUT")
         assert is_over(sock)
+
+
+@pytest.mark.parametrize("length", ["+2", "-2", "2,2", "x", "1_0", "0x2"])
+@pytest.mark.parametrize("path", ["/hub/api/v1/_ping", "/hub/api/v1/channels"])
+def test_a_length_that_is_none_is_not_taken_for_no_body(host: Host, length: str, path: str) -> None:
+    with dial(host.port) as sock:
+        sock.sendall(head("POST", path, "Content-Type: application/json", f"Content-Length: {length}") + b"{}")
+        assert read_answer(sock).status == 400
+        assert is_over(sock)
+
+
+def test_a_length_and_chunks_are_one_too_many(host: Host) -> None:
+    with dial(host.port) as sock:
+        sock.sendall(json_head("/hub/api/v1/_ping", None, "Content-Length: 2") + b"2\r\n{}\r\n0\r\n\r\n")
+        if host.server == "pywsgi":  # goes by the chunks, and tells nobody of the length
+            assert read_answer(sock).status == 200
+        else:
+            assert read_answer(sock).status == 400
+            assert is_over(sock)

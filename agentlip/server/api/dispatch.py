@@ -148,7 +148,9 @@ def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
 
     def view(rest: str) -> Response:
         allowed = sorted(method for method in METHODS if _is_known(method))
-        error = MethodNotAllowed(", ".join(allowed)) if allowed else NotFound()
+        error: AgentlipError = MethodNotAllowed(", ".join(allowed)) if allowed else NotFound()
+        if allowed and request_ctx.url_adapter.websocket:  # type: ignore[union-attr]
+            error = InvalidInput("A WebSocket starts with GET")
         return answer_error(Call(current_app.extensions["agentlip"], request_ctx.request), error)
 
     def _is_known(method: str) -> bool:
@@ -164,7 +166,7 @@ def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
         path = f"{(setup.url_prefix or '').rstrip('/')}/<agentlip_unknown:rest>"
         rule, endpoint = setup.app.url_rule_class, f"{bp.name}.unknown"
         setup.app.url_map.add(rule(path, endpoint=endpoint))  # of any method, also of those that nobody has heard of
-        setup.app.url_map.add(rule(path, endpoint=endpoint, methods=["GET"], websocket=True))
+        setup.app.url_map.add(rule(path, endpoint=endpoint, websocket=True))
         setup.app.view_functions[endpoint] = view
 
 
@@ -238,7 +240,10 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
 
 def _read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     request, environ, length = call.request, call.environ, call.request.content_length
-    coding = environ.get("HTTP_TRANSFER_ENCODING")
+    coding, announced = environ.get("HTTP_TRANSFER_ENCODING"), environ.get("CONTENT_LENGTH")
+    if announced and (coding is not None or not (announced.isascii() and announced.isdecimal())):
+        _give_up_connection(call)
+        raise InvalidInput("The length of the body is not clear")
     may_be_empty = endpoint.body_optional and not length
     if may_be_empty and coding is None:
         return {}
