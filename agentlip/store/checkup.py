@@ -176,7 +176,8 @@ def _log_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
         f"coalesce({column}, '')" for column in ("scope_channel_id", "scope_topic_id", "scope_topic_id2")
     )
     scopeless = f"CASE name {known} ELSE {none} = '' END"  # as log.append refuses them
-    no_json = "NOT json_valid(data_json) OR instr(data_json, char(0))"  # json_valid looks no further than a NUL
+    # json_valid looks no further than a NUL.
+    no_json = "typeof(data_json) <> 'text' OR NOT json_valid(data_json) OR instr(data_json, char(0))"
     yield _counted(connection, "events", "event_id", scopeless, "without the scope ids that their name asks for")
     yield _counted(connection, "events", "event_id", no_json, "whose data is no JSON (readers get null)")
 

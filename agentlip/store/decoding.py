@@ -21,6 +21,20 @@ def replaced(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
+def as_text(value: Any) -> str:
+    """A value that should be text, and is not in a table that takes any type."""
+    if isinstance(value, bytes):
+        return replaced(value)
+    return "" if value is None else str(value)
+
+
+def bytes_as_text(value: Any) -> str:
+    """For what writes JSON, which has no type for bytes."""
+    if isinstance(value, bytes):
+        return replaced(value)
+    raise TypeError
+
+
 def is_utf8(raw: bytes) -> bool:
     try:
         raw.decode()
@@ -64,6 +78,8 @@ def in_any_bytes(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
 
 def json_value(raw: Any) -> Any:
     """The value that was stored as JSON; halves of characters are replaced, and what is no JSON is None."""
+    if not isinstance(raw, str | bytes):  # in a table that takes any type
+        raw = str(raw)
     try:
         value = orjson.loads(raw)
     except (ValueError, TypeError):

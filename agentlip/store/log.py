@@ -15,13 +15,13 @@ import orjson
 from .. import wire
 from ..errors import InvalidInput, LogAtEnd
 from ..model import KNOWN_EVENTS, Entity, Event, Scope
-from .decoding import in_any_bytes
+from .decoding import as_text, in_any_bytes
 from .page import Row, rows_of
 
 _COLUMNS = (
     "event_id, ts, name, scope_channel_id, scope_topic_id, scope_topic_id2, entity_type, entity_id, "
     # A row some other program broke must not break every reader of the log: its payload is null.
-    "iif(json_valid(data_json), data_json, 'null')"
+    "iif(typeof(data_json) = 'text' AND json_valid(data_json), data_json, 'null')"
 )
 _APPEND = (
     "INSERT INTO events (ts, name, scope_channel_id, scope_topic_id, scope_topic_id2, entity_type, entity_id, "
@@ -163,7 +163,13 @@ def _frames(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
 
 
 def _frame(event_id: int, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> bytes:
-    return wire.frame(wire.TEXT, wire.envelope(event_id, ts, name, scope, *entity, data_json))
+    try:
+        payload = wire.envelope(event_id, ts, name, scope, *entity, data_json)
+    except TypeError:  # ids, names and times in a table of another program, which takes any type
+        ids = Scope(*(None if each is None else as_text(each) for each in scope))
+        about = Entity(*map(as_text, entity))
+        payload = wire.envelope(event_id, as_text(ts), as_text(name), ids, *about, data_json)
+    return wire.frame(wire.TEXT, payload)
 
 
 def events(

@@ -22,5 +22,5 @@ def twin(connection: sqlite3.Connection, rows: str, values: Sequence[Any], colum
     found = read_rows(connection, f"{rows} AND {column} IN (?, ?)", (*values, name, look))
     if not found:
         unusual = read_rows(connection, f"{rows} AND {_UNUSUAL.format(column)}", values)
-        found = [row for row in unusual if look_of(row[1]) == look]
+        found = [row for row in unusual if isinstance(row[1], str) and look_of(row[1]) == look]
     return str(found[0][0]) if found else None

@@ -90,7 +90,9 @@ def _by_index(
 def _by_scan(connection: sqlite3.Connection, words: Sequence[str], where: _Where, limit: int) -> tuple[list[Row], bool]:
     folded = [word.casefold() for word in words]
 
-    def holds(content: bytes) -> bool:
+    def holds(content: bytes | None) -> bool:
+        if content is None:  # in a table of another program
+            return False
         text = replaced(content).casefold()
         return all(word in text for word in folded)
 

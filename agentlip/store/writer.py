@@ -36,7 +36,7 @@ from ..errors import (
 from ..model import Entity, Scope, timestamp
 from . import full_text, log
 from .database import Database, is_busy, is_damage, is_index_damage
-from .decoding import read_rows
+from .decoding import bytes_as_text, read_rows
 from .ids import new_id
 
 GROUP = 256
@@ -88,7 +88,7 @@ class Transaction:
 
     def append(self, name: str, scope: Scope, entity: Entity, data: Any) -> int:
         """Append an event and return its id; `data` is anything orjson can serialise."""
-        entry = log.append(self.connection, self.now, name, scope, entity, orjson.dumps(data).decode())
+        entry = log.append(self.connection, self.now, name, scope, entity, orjson.dumps(data, bytes_as_text).decode())
         self.appended.append(entry)
         self._bytes += entry.size
         return entry.event_id

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agentlip.store import schema
 from agentlip.store.database import Database
 
 from ..running_hub import TOKEN, Hub, eventually, receive_until
@@ -324,3 +325,64 @@ def test_ids_that_calls_take_are_made_beside_any_others(start_hub: Callable[...,
         assert (
             hub.call("PATCH", f"/api/v1/messages/{message}", {"op": "edit", "content_raw": "newer"}).status_code == 200
         )
+
+
+ODD_VALUES = {"a number": "7", "a fraction": "1.5", "bytes": "x'ff00'", "nothing": "NULL"}
+
+
+@pytest.mark.parametrize("odd", ODD_VALUES)
+def test_values_of_any_type_in_tables_that_are_not_strict_hide_nothing(
+    start_hub: Callable[..., Hub], tmp_path: Path, odd: str
+) -> None:
+    path, value = tmp_path / "db.sqlite3", ODD_VALUES[odd]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for table, columns in schema._COLUMNS.items():
+            first, *others = columns.split()
+            key = "INTEGER PRIMARY KEY AUTOINCREMENT" if table == "events" else "PRIMARY KEY"
+            connection.execute(f"CREATE TABLE {table} ({first} {key}, {', '.join(others)})")
+        connection.executescript(
+            f"""
+            INSERT INTO meta VALUES ('schema_version', '1'), ('db_id', 'x');
+            INSERT INTO channels VALUES ('ch_1', 'general', NULL, 'then'), ('ch_2', {value}, {value}, {value});
+            INSERT INTO topics VALUES ('topic_1', 'ch_1', 't', 'then', 'then'),
+                                      ('topic_2', 'ch_1', {value}, {value}, {value});
+            INSERT INTO messages VALUES ('msg_1', 'topic_1', 'ch_1', 'me', 'words', 1, 'then', NULL, NULL, NULL),
+                                        ('msg_2', 'topic_1', {value}, {value}, {value}, 1, {value}, NULL, NULL, NULL);
+            INSERT INTO topic_attachments VALUES ('att_1', 'topic_1', 'note', NULL, '1', 'k', NULL, 'then'),
+                                                 ('att_2', 'topic_1', 'note', NULL, {value}, 'l', NULL, 'then');
+            INSERT INTO events VALUES
+              (1, {value}, {value}, {value}, {value}, {value}, {value}, {value}, {value}),
+              (2, 'then', 'own', 'ch_1', 'topic_1', NULL, 'x', 'y', '2');
+            """
+        )
+    hub = start_hub()
+    paths = {
+        "/api/v1/channels": "channels", "/api/v1/channels/ch_1/topics": "topics",
+        "/api/v1/messages?topic_id=topic_1": "messages", "/api/v1/topics/topic_1/attachments": "attachments",
+        "/api/v1/events?after=0": "events", "/ui/data/topics": "topics",
+    }  # fmt: skip
+    for url, key in paths.items():
+        answer = hub.call("GET", url)
+        assert (answer.status_code, len(answer.json()[key])) == (200, 2), url
+    found = hub.call("GET", "/api/v1/search?q=words").json()["messages"]
+    assert [message["id"] for message in found] == ["msg_1"]
+    assert hub.call("GET", "/ui/data/status").status_code == 200
+    equal = {"kind": "note", "value_json": {}, "dedupe_key": "l"}
+    again = hub.call("POST", "/api/v1/topics/topic_1/attachments", equal)
+    assert (again.status_code, again.json()["attachment"]["id"]) == (200, "att_2")
+    with hub.listen(0) as (socket, _):
+        first, second = receive_until(socket, 2)
+        assert {type(text) for text in (first["ts"], first["name"], *first["entity"].values())} == {str}
+        assert (first["data"], second["data"]) == (None, 2)
+        for call in (
+            ("/api/v1/channels", {"name": "n\u00fcw"}),
+            ("/api/v1/topics", {"channel_id": "ch_1", "title": "n\u00fcw"}),
+            ("/api/v1/topics", {"channel_id": "ch_2", "title": "new"}),
+        ):
+            assert hub.call("POST", *call).status_code == 201
+        edited = hub.call("PATCH", "/api/v1/messages/msg_2", {"op": "edit", "content_raw": "newer"})
+        if odd == "nothing":
+            assert edited.status_code == 400  # nobody could be told: the event would be of no channel
+            return
+        assert edited.status_code == 200
+        assert receive_until(socket, edited.json()["event_id"])[-1]["name"] == "message.edited"

@@ -45,6 +45,7 @@ from ...errors import (
     UnknownCoding,
     UnsupportedMediaType,
 )
+from ...store.decoding import bytes_as_text
 from .. import auth, connections, limits, logs
 from ..state import PROTOCOL_VERSION, HubState
 from ..transport import find_socket
@@ -207,7 +208,7 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
                 raise MethodNotAllowed(", ".join(sorted(_allowed(methods))))
             _admit(call, endpoint)
             status, payload = endpoint.handler(call, **params)
-            return _answer(call, status, orjson.dumps(payload, _as_text))
+            return _answer(call, status, orjson.dumps(payload, bytes_as_text))
         except AgentlipError as error:
             return answer_error(call, error)
         except (ConfigError, StorageError) as error:
@@ -355,13 +356,6 @@ def _refuse_deep(body: dict[str, Any]) -> None:
         raise InvalidInput("The body is nested too deeply") from None
 
 
-def _as_text(value: Any) -> Any:
-    """A value of another program that JSON has no type for: bytes, in a table that takes any type."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    raise TypeError
-
-
 def answer_error(call: Call, error: AgentlipError) -> Response:
     """The error as JSON; a failure of ours is logged here, once, with its cause."""
     if isinstance(error, InternalError):
@@ -391,7 +385,7 @@ def _payload(error: AgentlipError) -> bytes:
     payload: dict[str, Any] = {"error": error.message, "code": error.code}
     if error.details:
         payload["details"] = error.details
-    return orjson.dumps(payload, _as_text)
+    return orjson.dumps(payload, bytes_as_text)
 
 
 def bare_answer(error: AgentlipError) -> bytes:
