@@ -266,7 +266,7 @@ def test_one_leaves_while_a_batch_is_published(play: Callable[[], Play]) -> None
         now.publish()
         now.check()
         assert is_gone(now, session)
-        assert transport.event_ids in ([now.base + 2], [])
+        assert transport.event_ids in ([now.base + 2], [])  # it left after the batch had reached it, or before
 
 
 def test_shut_down_while_one_comes(play: Callable[[], Play]) -> None:
