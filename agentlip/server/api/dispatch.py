@@ -147,7 +147,7 @@ def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
     """Answer what has no rule of its own as JSON: all below the prefix, or, where the host has the root, the API's."""
     app.url_map.converters["agentlip_unknown"] = _Unknown if everything else _UnknownApi
 
-    def view(rest: str) -> Response:
+    def view(**_params: str) -> Response:
         allowed = sorted(method for method in METHODS if _is_known(method))
         error: AgentlipError = MethodNotAllowed(", ".join(allowed)) if allowed else NotFound()
         if allowed and request_ctx.url_adapter.websocket:  # type: ignore[union-attr]
@@ -166,7 +166,10 @@ def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
     def add_rules(setup: Any) -> None:
         path = f"{(setup.url_prefix or '').rstrip('/')}/<agentlip_unknown:rest>"
         rule, endpoint = setup.app.url_rule_class, f"{bp.name}.unknown"
-        setup.app.url_map.add(rule(path, endpoint=endpoint))  # of any method, also of those that nobody has heard of
+        # Of any method, also of those that nobody has heard of; for URLs of ours, too, where a host has the root.
+        ours = [each.rule for each in setup.app.url_map.iter_rules() if each.endpoint.startswith(f"{bp.name}.")]
+        for known in (path, *([] if everything else ours)):
+            setup.app.url_map.add(rule(known, endpoint=endpoint, merge_slashes=False))
         setup.app.url_map.add(rule(path, endpoint=endpoint, websocket=True))
         setup.app.view_functions[endpoint] = view
 
