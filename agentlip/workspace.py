@@ -25,6 +25,7 @@ DATABASE = "db.sqlite3"
 TOKEN_FILE = "auth_token"
 SERVER_FILE = "server.json"
 LOGIN_CODES = "login_codes"
+SIGNED_OUT = "signed_out"
 HUB_LOG = "hub.log"  # of a hub in the background
 MIN_TOKEN_CHARS = 16
 _LOGIN_CODE_SECONDS = 600

@@ -16,7 +16,17 @@ from ..client.tls import what_to_do
 from ..errors import ConfigError, LockHeld
 from ..store import checkup
 from ..store.checkup import Finding
-from ..workspace import FOLDER, HUB_LOG, LOGIN_CODES, SERVER_FILE, TOKEN_FILE, lost, name_of, read_token
+from ..workspace import (
+    FOLDER,
+    HUB_LOG,
+    LOGIN_CODES,
+    SERVER_FILE,
+    SIGNED_OUT,
+    TOKEN_FILE,
+    lost,
+    name_of,
+    read_token,
+)
 from ..writer_lock import LOCK_FILE, WriterLock, holder, linked
 from .running import Running
 
@@ -76,7 +86,7 @@ def _of_others(database: Path) -> list[Path]:
     """Files of the workspace that do not belong to its owner, who can not use them then."""
     folder = database.parent
     owner = folder.stat().st_uid
-    inside = [folder / name for name in (TOKEN_FILE, SERVER_FILE, HUB_LOG, LOGIN_CODES, LOCK_FILE.parts[0])]
+    inside = [folder / name for name in (TOKEN_FILE, SERVER_FILE, HUB_LOG, LOGIN_CODES, SIGNED_OUT, LOCK_FILE.parts[0])]
     inside += folder.glob(f"{glob.escape(database.name)}*")
     inside += [path for part in inside if part.is_dir() and not part.is_symlink() for path in part.iterdir()]
     return sorted(path for path in inside if os.path.lexists(path) and path.lstat().st_uid != owner)

@@ -8,7 +8,7 @@ from weakref import WeakSet
 from flask import Blueprint, Flask, Response, request
 
 from ..config import Settings
-from ..errors import HostNotAllowed
+from ..errors import ConfigError, HostNotAllowed
 from . import api, logs, ui, ws
 from .api.dispatch import Call, answer_error
 from .auth import Authorize
@@ -38,9 +38,12 @@ class Agentlip:
 
     def init_app(self, app: Flask, url_prefix: str | None = None, authorize: Authorize | None = None) -> None:
         """Read the settings (raises ConfigError) and register the routes; files are opened on first use."""
+        prefix, authorize = url_prefix or self._url_prefix, authorize or self._authorize
+        if "<" in (prefix or ""):
+            raise ConfigError(f"the hub's url_prefix can hold no parameters: {prefix}")
         settings = Settings.load(os.environ, app.config, embedded=self._embedded)
         logs.redact_server_logs()
-        state = app.extensions["agentlip"] = HubState(settings, authorize or self._authorize)
+        state = app.extensions["agentlip"] = HubState(settings, authorize and app.ensure_sync(authorize))
         self._states.add(state)
         blueprint = Blueprint("agentlip", __name__)
         state.answers = ws.register(blueprint) | api.register(blueprint, ui.ENDPOINTS if settings.ui else ())
@@ -51,7 +54,6 @@ class Agentlip:
             ws.empty_bodies(blueprint)
             if settings.allowed_hosts is not None:
                 _refuse_other_hosts(blueprint, state, AllowedHosts(settings.allowed_hosts))
-        prefix = url_prefix or self._url_prefix
         api.answer_unknown(app, blueprint, everything=bool(prefix) or not self._embedded)
         app.register_blueprint(blueprint, url_prefix=prefix)
 

@@ -14,31 +14,38 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ServiceUnavailable
+from ..workspace import SIGNED_OUT, hand_over
 
-FOLDER = "signed_out"
 MOST = 1000
 _EVERYBODY = "everybody"
 
 
 def end(folder: Path, session: str, seconds: float) -> None:
     """End a session that would be good for at most so many seconds more. Raises ServiceUnavailable."""
-    place = folder / FOLDER
+    place = folder / SIGNED_OUT
     try:
-        place.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            place.mkdir(mode=0o700)
+            hand_over(place)
         if _remove_old(place, seconds) >= MOST:
-            (place / _EVERYBODY).touch(mode=0o600)
+            _touch(place / _EVERYBODY)
             _remove_old(place, 0)
-        (place / _name(session)).touch(mode=0o600)
+        _touch(place / _name(session))
     except OSError as error:
         raise ServiceUnavailable(f"can not write to the hub's folder: {error.strerror}") from None
 
 
+def _touch(path: Path) -> None:
+    path.touch(mode=0o600)
+    hand_over(path)
+
+
 def has_ended(folder: Path, session: str, began: float) -> bool:
     """Whether the session, which began at that Unix time, was ended; two looks at the disk."""
-    if os.path.exists(f"{folder}/{FOLDER}/{_name(session)}"):
+    if os.path.exists(f"{folder}/{SIGNED_OUT}/{_name(session)}"):
         return True
     try:
-        return began <= os.stat(f"{folder}/{FOLDER}/{_EVERYBODY}").st_mtime
+        return began <= os.stat(f"{folder}/{SIGNED_OUT}/{_EVERYBODY}").st_mtime
     except OSError:
         return False
 

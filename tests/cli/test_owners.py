@@ -17,6 +17,7 @@ from agentlip import workspace
 from agentlip.cli.init import make_workspace
 from agentlip.config import Settings
 from agentlip.errors import ConfigError, StorageError
+from agentlip.server import signed_out
 from agentlip.store.database import Database
 from agentlip.store.peers import Peers
 
@@ -93,6 +94,15 @@ def test_a_login_link_of_root_works_at_the_hub_of_the_service_user(service: Work
         f"print(take_login_code(Path({str(service.folder)!r}), {code!r}))",
     )
     assert done.stdout == "True\n", done.stderr
+
+
+@as_root
+def test_a_session_that_ended_at_roots_hub_is_ended_for_the_service_user_too(service: WorkingFolder) -> None:
+    assert service.run("init").returncode == 0
+    signed_out.end(service.folder, "a session", 600)
+    assert foreign(service) == []
+    os.chown(service.folder / "signed_out", 0, 0)
+    assert f"error: {service.folder / 'signed_out'} belongs to root" in service.run("doctor").stdout
 
 
 @as_root

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask, Response
 
-from agentlip import Agentlip, create_app
+from agentlip import Agentlip, ConfigError, create_app
 
 TOKEN = "t" * 16
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -228,3 +229,22 @@ def test_at_the_root_only_the_api_is_the_hubs(app: Flask) -> None:
     for path in ("/api/v1", "/api/v1/", "/api/v1/nope", "/api//v1/channels", "/api/v1//channels"):
         answer = client.get(path, headers=AUTH)
         assert (path, answer.status_code, answer.json) == (path, 404, {"error": "Not found", "code": "NOT_FOUND"})
+
+
+def test_an_async_login_is_asked_as_async_views_are(app: Flask) -> None:
+    async def authorize(action: str) -> bool:
+        return action == "read"
+
+    if find_spec("asgiref") is None:  # what Flask needs for that
+        with pytest.raises(RuntimeError, match="async"):
+            app.agentlip.init_app(app, "/hub", authorize)  # type: ignore[attr-defined]
+        return
+    app.agentlip.init_app(app, "/hub", authorize)  # type: ignore[attr-defined]
+    client = app.test_client()
+    assert client.get("/hub/api/v1/channels").status_code == 200
+    assert client.post("/hub/api/v1/channels", json={"name": "x"}).status_code == 403
+
+
+def test_a_prefix_with_parameters_is_refused(app: Flask) -> None:
+    with pytest.raises(ConfigError, match="can hold no parameters"):
+        embed(app, "/<tenant>/hub")

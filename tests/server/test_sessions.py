@@ -233,7 +233,7 @@ def test_open_websockets_of_an_ended_session_end(start_hub: Callable[..., Hub]) 
 
 
 def test_what_is_kept_of_ended_sessions_is_bounded(hub: Hub) -> None:
-    place = hub.folder / signed_out.FOLDER
+    place = hub.folder / "signed_out"
     call(hub, "DELETE", "/ui/session", cookie_of(sign_in(hub)), {"base": "/"})
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     kept = {path.name for path in place.iterdir()}
@@ -262,7 +262,7 @@ def test_what_is_kept_of_ended_sessions_is_bounded(hub: Hub) -> None:
 def test_a_session_that_can_not_be_ended_is_not_said_to_be(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()
     cookie = cookie_of(sign_in(hub))
-    (hub.folder / signed_out.FOLDER).write_text("in the way")
+    (hub.folder / "signed_out").write_text("in the way")
     answer = call(hub, "DELETE", "/ui/session", cookie, {"base": "/"})
     assert (answer.status_code, answer.json()["code"]) == (503, "SERVICE_UNAVAILABLE")
     assert "Max-Age=0" in answer.headers["Set-Cookie"], "this browser forgets it all the same"
