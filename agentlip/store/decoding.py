@@ -21,6 +21,11 @@ def replaced(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
+def encoding_of(connection: sqlite3.Connection) -> str:
+    """How the file holds its text, as Python names it: UTF-8, unless another program has chosen UTF-16."""
+    return str(connection.execute("PRAGMA encoding").fetchone()[0])
+
+
 def as_text(value: Any) -> str:
     """A value that should be text, and is not in a table that takes any type."""
     if isinstance(value, bytes):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from .decoding import is_json, is_utf8, mended_json, replaced
+from .decoding import encoding_of, is_json, is_utf8, mended_json, replaced
 
 # Of each table that is not the log: the id, the columns of text that may be changed, and those that hold JSON.
 _TABLES = {
@@ -47,7 +47,9 @@ def _bad(function: str, columns: str) -> str:
 
 
 def find(connection: sqlite3.Connection) -> list[Unreadable]:
-    """Look at every row; some seconds for a million of them."""
+    """Look at every row; some seconds for a million of them. SQLite itself replaces what is wrong in UTF-16."""
+    if encoding_of(connection) != "UTF-8":
+        return []
     _add_functions(connection)
     wanted = [("events", "event_id", "is_utf8", _EVENT, False)]
     for table, (key, texts, values) in _TABLES.items():

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from ..errors import InvalidInput
 from ..model import Message, SearchPage
 from . import full_text
-from .decoding import replaced
+from .decoding import encoding_of
 from .page import Row, page_of
 
 MAX_SECONDS = 5.0
@@ -88,12 +88,12 @@ def _by_index(
 
 
 def _by_scan(connection: sqlite3.Connection, words: Sequence[str], where: _Where, limit: int) -> tuple[list[Row], bool]:
-    folded = [word.casefold() for word in words]
+    folded, encoding = [word.casefold() for word in words], encoding_of(connection)
 
     def holds(content: bytes | None) -> bool:
         if content is None:  # in a table of another program
             return False
-        text = replaced(content).casefold()
+        text = content.decode(encoding, "replace").casefold()
         return all(word in text for word in folded)
 
     connection.create_function("holds", 1, holds, deterministic=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentlip.store import schema
+from agentlip.store import checkup, schema
 from agentlip.store.database import Database
 
 from ..running_hub import TOKEN, Hub, eventually, receive_until
@@ -386,3 +386,23 @@ def test_values_of_any_type_in_tables_that_are_not_strict_hide_nothing(
             return
         assert edited.status_code == 200
         assert receive_until(socket, edited.json()["event_id"])[-1]["name"] == "message.edited"
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_a_file_of_another_encoding_is_searched_and_not_repaired(
+    start_hub: Callable[..., Hub], tmp_path: Path, encoding: str
+) -> None:
+    path = tmp_path / "db.sqlite3"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA encoding = '{encoding}'")
+        connection.execute("CREATE TABLE first (x)")
+        connection.executescript(f"DROP TABLE first; {schema._TABLES}")
+        connection.execute("INSERT INTO meta VALUES ('schema_version', '1'), ('db_id', 'x')")
+        connection.commit()
+    place = Place(start_hub(), "gr\u00fc\u00dfe")
+    found = place.get("/api/v1/search?q=GOOD")["messages"]
+    assert [message["id"] for message in found] == [place.good]
+    assert list(place.values().values()) == [{"n": 1}, {"n": 0}]
+    assert [str(finding) for finding in checkup.examine(path) if finding.level != "ok"] == []
+    place.hub.stop()
+    assert [str(finding) for finding in checkup.repair(path) if "the WAL" not in finding.what] == []
