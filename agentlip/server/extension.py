@@ -41,6 +41,8 @@ class Agentlip:
         prefix, authorize = url_prefix or self._url_prefix, authorize or self._authorize
         if "<" in (prefix or ""):
             raise ConfigError(f"the hub's url_prefix can hold no parameters: {prefix}")
+        if app.url_map.host_matching:  # each of its rules names a host, so none of ours would ever match
+            raise ConfigError("the hub can not live in an application with host_matching")
         settings = Settings.load(os.environ, app.config, embedded=self._embedded)
         logs.redact_server_logs()
         state = app.extensions["agentlip"] = HubState(settings, authorize and app.ensure_sync(authorize))

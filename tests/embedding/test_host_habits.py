@@ -248,3 +248,9 @@ def test_an_async_login_is_asked_as_async_views_are(app: Flask) -> None:
 def test_a_prefix_with_parameters_is_refused(app: Flask) -> None:
     with pytest.raises(ConfigError, match="can hold no parameters"):
         embed(app, "/<tenant>/hub")
+
+
+def test_an_application_whose_every_rule_names_a_host_is_refused(app: Flask) -> None:
+    app.url_map.host_matching = True
+    with pytest.raises(ConfigError, match="host_matching"):
+        embed(app)
