@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -322,12 +323,16 @@ def test_a_locked_database_holds_up_writes_and_nothing_else(start_hub: Callable[
 
 
 def test_websockets_spread_over_all_workers(hub: Hub) -> None:
-    opened = [RawSocket(hub) for _ in range(60)]
-    spread = Counter(worker_at(hub, raw) for raw in opened)
-    for raw in opened:
-        raw.sock.close()
+    """The kernel chooses, and on a busy machine it does so lopsidedly, but nobody is left out."""
+    opened: list[RawSocket] = []
+    spread: Counter[int] = Counter()
+    with contextlib.ExitStack() as stack:
+        while len(spread) < WORKERS or min(spread.values()) < 3:
+            assert len(opened) < 400, spread
+            opened.append(RawSocket(hub))
+            stack.callback(opened[-1].sock.close)
+            spread[worker_at(hub, opened[-1])] += 1
     assert spread.keys() == hub.workers()
-    assert min(spread.values()) >= 3, spread
 
 
 def test_all_workers_say_they_are_the_same_hub(hub: Hub, sockets: dict[int, RawSocket]) -> None:

@@ -56,8 +56,8 @@ class Agentlip:
             ws.empty_bodies(blueprint)
             if settings.allowed_hosts is not None:
                 _refuse_other_hosts(blueprint, state, AllowedHosts(settings.allowed_hosts))
-        api.answer_unknown(app, blueprint, everything=bool(prefix) or not self._embedded)
         app.register_blueprint(blueprint, url_prefix=prefix)
+        api.answer_unknown(app, blueprint, prefix or "", everything=bool(prefix) or not self._embedded)
 
     def close(self, timeout: float = 5.0) -> None:
         """End the hubs of all applications that this object was given to, in this process; see HubState.close."""

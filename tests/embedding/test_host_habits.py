@@ -187,11 +187,12 @@ ALLOWED = {
 def test_a_method_that_nobody_knows_is_told_the_right_ones(app: Flask, method: str, path: str) -> None:
     alone, beside = create_app(dict(app.config)), Flask(__name__)
     beside.config.update(app.config)
-    for client, prefix in ((embed(app), "/hub"), (alone.test_client(), ""), (embed_in(app, beside), "")):
-        answer = client.open(prefix + path, method=method, headers=AUTH)
-        assert answer.status_code == 405
-        assert answer.headers["Allow"] == ALLOWED[path]
+    hubs = ((embed(app), "/hub"), (alone.test_client(), ""), (embed_in(app, beside), ""))
+    answers = [client.open(prefix + path, method=method, headers=AUTH) for client, prefix in hubs]
     alone.extensions["agentlip"].close()
+    assert [answer.status_code for answer in answers] == [405] * 3
+    assert [answer.headers["Allow"] for answer in answers] == [ALLOWED[path]] * 3
+    assert [answer.json["code"] for answer in answers] == ["NOT_FOUND"] * 3
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "TRACE"])

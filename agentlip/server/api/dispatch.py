@@ -143,8 +143,11 @@ def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> d
     return {path: answer for path, answer in answers.items() if "<" not in path}
 
 
-def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
-    """Answer what has no rule of its own as JSON: all below the prefix, or, where the host has the root, the API's."""
+def answer_unknown(app: Flask, bp: Blueprint, prefix: str, *, everything: bool) -> None:
+    """Answer what has no rule of its own as JSON: all below the prefix, or, where the host has the root, the API's.
+
+    Call it when the blueprint has its rules.
+    """
     app.url_map.converters["agentlip_unknown"] = _Unknown if everything else _UnknownApi
 
     def view(**_params: str) -> Response:
@@ -162,16 +165,14 @@ def answer_unknown(app: Flask, bp: Blueprint, *, everything: bool) -> None:
         meant = getattr(current_app.view_functions[matched], "allowed", METHODS)  # its rule is for all methods
         return matched != f"{bp.name}.unknown" and method in meant
 
-    @bp.record
-    def add_rules(setup: Any) -> None:
-        path = f"{(setup.url_prefix or '').rstrip('/')}/<agentlip_unknown:rest>"
-        rule, endpoint = setup.app.url_rule_class, f"{bp.name}.unknown"
-        # Of any method, also of those that nobody has heard of; for URLs of ours, too, where a host has the root.
-        ours = [each.rule for each in setup.app.url_map.iter_rules() if each.endpoint.startswith(f"{bp.name}.")]
-        for known in (path, *([] if everything else ours)):
-            setup.app.url_map.add(rule(known, endpoint=endpoint, merge_slashes=False))
-        setup.app.url_map.add(rule(path, endpoint=endpoint, websocket=True))
-        setup.app.view_functions[endpoint] = view
+    rule, endpoint = app.url_rule_class, f"{bp.name}.unknown"
+    path = f"{prefix.rstrip('/')}/<agentlip_unknown:rest>"
+    # Of any method, also of those that nobody has heard of; for URLs of ours, too, where a host has the root.
+    ours = {each.rule for each in app.url_map.iter_rules() if each.endpoint.startswith(f"{bp.name}.")}
+    for known in (path, *(() if everything else ours)):
+        app.url_map.add(rule(known, endpoint=endpoint, merge_slashes=False))
+    app.url_map.add(rule(path, endpoint=endpoint, websocket=True))
+    app.view_functions[endpoint] = view
 
 
 class _Unknown(BaseConverter):
