@@ -148,7 +148,7 @@ def test_no_coding_but_chunked_is_taken_for_it(host: Host, coding: str) -> None:
         assert is_over(sock)
 
 
-@pytest.mark.parametrize("length", ["+2", "-2", "2,2", "x", "1_0", "0x2"])
+@pytest.mark.parametrize("length", ["+2", "-2", "2,2", "x", pytest.param("1_0", marks=pytest.mark.slow), "0x2"])
 @pytest.mark.parametrize("path", ["/hub/api/v1/_ping", "/hub/api/v1/channels"])
 def test_a_length_that_is_none_is_not_taken_for_no_body(host: Host, length: str, path: str) -> None:
     with dial(host.port) as sock:
