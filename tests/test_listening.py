@@ -49,6 +49,7 @@ def gunicorn(here: WorkingFolder, *args: object, **settings: object) -> subproce
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["-b", "BIND", "up"])
 def test_a_hub_on_a_unix_socket_is_found_by_commands_and_clients(here: WorkingFolder, short: Path, how: str) -> None:
     path = short / "h.sock"

@@ -99,6 +99,7 @@ def test_the_arguments_fill_what_options_do_not_give(hub: WorkingFolder) -> None
     assert "either CONTENT or --stdin" in refused(hub, 1, "msg", "send", topic, "x", "--stdin")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "meant"),
     [
@@ -154,6 +155,7 @@ def test_the_version_has_a_short_option(hub: WorkingFolder, option: str) -> None
     assert (ended.returncode, ended.stdout.split()[:2]) == (0, ["agentlip,", "version"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "exit_code", "code"),
     [
@@ -227,6 +229,7 @@ def test_names_are_the_same_however_they_are_composed(hub: WorkingFolder) -> Non
     assert message(hub, done(hub, "msg", "send", "cafe\u0301/a\u0308", "x"))["topic_id"] == topic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["{}", " {} ", "{}\u200b", "\ufeff{}", "{}\u00a0"])
 def test_names_are_compared_as_the_hub_does(hub: WorkingFolder, written: str) -> None:
     topic = done(

@@ -26,6 +26,8 @@ from ..running_hub import eventually
 from ..small_disk import fill, small_disk
 from .working_folder import PROGRAM, WorkingFolder, words_of, working_folder
 
+pytestmark = pytest.mark.slow  # programs are run again and again
+
 KEYS = ["type", "event_id", "ts", "name", "scope", "entity", "data"]
 
 
@@ -173,7 +175,6 @@ def test_all_events_come_as_the_lines_that_a_websocket_gets(here: WorkingFolder)
     assert (some.reached(last).events, new.reached(last).events) == (events[3:], events[5:])
 
 
-@pytest.mark.slow
 def test_nothing_is_lost_or_told_twice_over_ten_restarts_of_the_hub(here: WorkingFolder) -> None:
     here.up(RATE_LIMITS="off")
     topic, port = topic_of(here), here.server["port"]
@@ -201,7 +202,6 @@ def test_a_cursor_file_says_where_to_go_on(here: WorkingFolder) -> None:
     assert sorted(os.listdir(here.root)) == [".agentlip", "cursor"]
 
 
-@pytest.mark.slow
 def test_a_listener_killed_amid_many_events_has_lost_none(here: WorkingFolder) -> None:
     here.up(RATE_LIMITS="off")
     topic = topic_of(here)
@@ -337,7 +337,6 @@ def test_a_full_disk_ends_it_and_leaves_the_cursor_file_whole(here: WorkingFolde
         wait_for_cursor(here, disk / "cursor", 2)
 
 
-@pytest.mark.slow
 def test_another_log_is_told_from_its_first_event(here: WorkingFolder) -> None:
     here.up()
     port, files = here.server["port"], [here.root / "running", here.root / "resumed"]

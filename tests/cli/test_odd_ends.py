@@ -16,6 +16,8 @@ from ..running_hub import eventually
 from .test_talking import done, message, topic_in
 from .working_folder import PROGRAM, WorkingFolder, working_folder
 
+pytestmark = pytest.mark.slow  # programs are run again and again
+
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkingFolder]:
@@ -41,7 +43,6 @@ PRINTING = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("line", PRINTING)
 def test_output_that_can_not_be_written_is_one_line_and_code_1(hub: WorkingFolder, line: str) -> None:
     for redirection, words in (("> /dev/full", FULL), (">&-", CLOSED), ("<&- > /dev/full", FULL), ("<&- >&-", CLOSED)):

@@ -15,6 +15,8 @@ import pytest
 from .test_talking import done, message, refused, topic_in
 from .working_folder import PROGRAM, WorkingFolder, json_of, words_of, working_folder
 
+pytestmark = pytest.mark.slow  # programs are run again and again
+
 Filled = tuple[WorkingFolder, list[tuple[str, ...]], list[str]]
 
 
@@ -39,7 +41,6 @@ def filled(
         yield here, commands, printed
 
 
-@pytest.mark.slow
 def test_the_same_is_printed_without_a_hub(filled: Filled) -> None:
     here, commands, printed = filled
     before = hashlib.sha256((here.folder / "db.sqlite3").read_bytes()).hexdigest()

@@ -61,6 +61,7 @@ def foreign(here: WorkingFolder) -> list[str]:
     return [str(path) for path in [here.folder, *here.folder.rglob("*")] if path.lstat().st_uid != NOBODY]
 
 
+@pytest.mark.slow
 @as_root
 def test_what_root_makes_in_a_service_users_workspace_is_the_service_users(service: WorkingFolder) -> None:
     for command in (("init",), ("token", "rotate"), ("doctor",), ("doctor", "--repair"), ("backup", "copy"),

@@ -24,6 +24,8 @@ from .test_output import COLOUR, on_terminal
 from .test_talking import done, get, message, rows, topic_in
 from .working_folder import PROGRAM, WorkingFolder, json_of, working_folder
 
+pytestmark = pytest.mark.slow  # programs are run again and again
+
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkingFolder]:
@@ -213,7 +215,6 @@ def test_long_lists_are_whole_or_say_so(hub: WorkingFolder, long_topic: str) -> 
     assert less.stderr.startswith("agentlip: there are more: --before msg_")
 
 
-@pytest.mark.slow
 def test_long_parts_of_the_log_are_whole_or_say_so(hub: WorkingFolder, long_topic: str) -> None:
     assert len(rows(done(hub, "events", "--topic", long_topic, "--limit", 5000))) == 1503
     assert len(rows(done(hub, "events", "--topic", long_topic, "--tail", 1502))) == 1502

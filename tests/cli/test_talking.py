@@ -268,6 +268,7 @@ COMMANDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
 def test_a_hub_that_can_not_be_used_is_one_line_and_a_code(
     hub: WorkingFolder, tmp_path: Path, command: tuple[str, ...]

@@ -43,6 +43,7 @@ def test_it_starts_the_hub_and_leaves_it_running(place: WorkingFolder, monkeypat
     assert list(below.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_many_programs_at_once_get_one_hub(place: WorkingFolder) -> None:
     def run(_number: int) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

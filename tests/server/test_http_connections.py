@@ -469,6 +469,7 @@ def test_with_tls_all_is_the_same(tls_hub: TlsHub, data: bytes, status: int) -> 
     check_headers(answer)
 
 
+@pytest.mark.slow
 def test_with_tls_a_body_that_never_comes_ends_the_connection(tls_hub: TlsHub) -> None:
     started = time.monotonic()
     with pytest.raises((OSError, AssertionError)):  # OpenSSL lets nobody answer then

@@ -68,6 +68,7 @@ def test_a_second_hub_ends_with_one_line_and_code_10_and_changes_nothing(start_h
     assert not (hub.folder / "server.json").exists()
 
 
+@pytest.mark.slow
 def test_of_eight_hubs_at_once_exactly_one_serves(tmp_path: Path) -> None:
     hubs = [
         subprocess.Popen(GUNICORN, cwd=ROOT, env=environment(tmp_path), stderr=subprocess.DEVNULL) for _ in range(8)
