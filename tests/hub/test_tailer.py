@@ -117,11 +117,9 @@ class Live:
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[Live]:
-    before = set(threading.enumerate())
     running = Live(tmp_path / "db.sqlite3")
     yield running
     running.end()
-    eventually(lambda: set(threading.enumerate()) <= before, 5, "the end of all threads")
 
 
 def test_what_this_process_commits_is_published_without_reading_the_log(live: Live) -> None:
