@@ -120,6 +120,20 @@ def test_a_file_imports_only_what_is_below_it(source: Path) -> None:
     assert wrong_imports(source, source.read_text()) == []
 
 
+def test_no_files_import_each_other() -> None:
+    """Not at any distance, nor for type checking; the face of a folder hands names on and does not count."""
+    modules = {".".join(("agentlip", *source.relative_to(PACKAGE).with_suffix("").parts)): source for source in SOURCES}
+    needs = {
+        module: {found for name in imports(source, source.read_text())
+                 for found in (name, name.rpartition(".")[0]) if found in modules and found != module}
+        for module, source in modules.items()
+        if source.name not in ("__init__.py", "__main__.py")
+    }  # fmt: skip
+    while free := {module for module, needed in needs.items() if not needed & needs.keys()}:
+        needs = {module: needed for module, needed in needs.items() if module not in free}
+    assert needs == {}
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.relative_to(PACKAGE)))
 def test_gevent_is_named_only_in_the_seam(source: Path) -> None:
     assert not names_gevent(source.read_text()) or source == PACKAGE / "concurrency.py"

@@ -9,7 +9,7 @@ from typing import Any
 from .. import writer_lock
 from ..client import HubClient
 from ..client.address import url_in
-from ..client.tls import https_url_in
+from ..client.tls import https_url
 from ..config import Settings
 from ..errors import AgentlipError, ConfigError
 from ..workspace import DATABASE, FOLDER, read_server_file
@@ -51,7 +51,7 @@ class Running:
     def https_url(self) -> str | None:
         """Where a hub listens that serves TLS, which server.json does not tell. Asks it: that may take seconds."""
         is_silent = self.url is None and self.holder is not None
-        return https_url_in(self.server) if self.server and is_silent else None
+        return https_url(url_in(self.server)) if self.server and is_silent else None
 
     @property
     def is_left_over(self) -> bool:

@@ -114,9 +114,9 @@ class Discovery:
         except (AgentlipError, ConfigError) as error:
             if isinstance(error, HubUnreachable) and error.details.get("hint") == SILENCE:
                 raise silent(f"of {place}") from None
-            from .tls import https_url_in, what_to_do  # which costs time that no other call needs
+            from .tls import https_url, what_to_do  # which costs time that no other call needs
 
-            https = https_url_in(server)
+            https = https_url(url_in(server))
             if https is not None:
                 raise HubUnreachable(f"The hub of {place} serves TLS", hint=what_to_do(https)) from None
             hint = "start it again with `agentlip up`"

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import Any
 from urllib.parse import urlsplit
 
-from .address import url_in
 
-
-def https_url_in(server: dict[str, Any], timeout: float = 2.0) -> str | None:
-    """The https URL in this server.json, if what listens there now speaks TLS. Waits up to `timeout` seconds, twice."""
-    url = url_in(server)
+def https_url(url: str, timeout: float = 2.0) -> str | None:
+    """The https URL for this one, if what listens there now speaks TLS. Waits up to `timeout` seconds, twice."""
     try:
         parts = urlsplit(url)
         if parts.scheme != "http" or not _speaks_tls((parts.hostname or "", parts.port or 0), timeout):

@@ -11,15 +11,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .. import concurrency
 from ..model import Event
 from ..store import log
+from ..store.store import Store
+from .registry import Registry
 from .subscription import Subscription
-
-if TYPE_CHECKING:
-    from .hub import Hub
 
 _PAGE_EVENTS = 250
 # Wake-ups come through the registry; this is only the net below them.
@@ -28,13 +27,22 @@ _LOOK_SECONDS = 1.0
 logger = logging.getLogger("agentlip.hub")
 
 
+class Home(Protocol):
+    """What a follower needs of its hub."""
+
+    store: Store
+    registry: Registry
+
+    def unfollow(self, bell: Bell) -> None: ...
+
+
 class Bell:
     """What the hub knows of a follower: rung when something matching was published, until it is dropped.
 
     It does not keep the follower alive: hosts forget to close what they no longer use, and threads end.
     """
 
-    def __init__(self, hub: Hub, follower: Follower, subscription: Subscription) -> None:
+    def __init__(self, hub: Home, follower: Follower, subscription: Subscription) -> None:
         self.subscription = subscription
         self.cursor = hub.registry.position
         self.closed = False
@@ -67,7 +75,7 @@ class Follower:
     `cursor` is the id of the last event that was processed: an event is when the next one is asked for.
     """
 
-    def __init__(self, hub: Hub, after: int, subscription: Subscription) -> None:
+    def __init__(self, hub: Home, after: int, subscription: Subscription) -> None:
         self.cursor = after
         self._store = hub.store
         self._read_to = after

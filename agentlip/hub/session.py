@@ -21,16 +21,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from .. import concurrency, wire
+from ..config import Settings
 from ..errors import ThreadLimit
-from .pages import PAGE_EVENTS
+from ..store.store import Store
+from .pages import PAGE_EVENTS, Pages
+from .registry import Registry
 from .sendqueue import Verdict
 from .subscription import Subscription
-
-if TYPE_CHECKING:
-    from .hub import Hub
 
 _EVERYTHING = Subscription(None, None)
 
@@ -68,6 +68,23 @@ class Transport(Protocol):
         """A closing connection whose peer has used up its time."""
 
 
+class Home(Protocol):
+    """What a session needs of its hub."""
+
+    settings: Settings
+    instance_id: str
+    store: Store
+    registry: Registry
+    pages: Pages
+    ending: Any  # the native lock of all sessions' `closed_with`
+
+    def wake(self) -> None: ...
+
+    def joined(self) -> None: ...
+
+    def forget(self, session: Session) -> None: ...
+
+
 class Session:
     """Made by Hub.open; see the table above."""
 
@@ -87,7 +104,7 @@ class Session:
         "transport",
     )  # fmt: skip
 
-    def __init__(self, hub: Hub, transport: Transport) -> None:
+    def __init__(self, hub: Home, transport: Transport) -> None:
         self._hub = hub
         self.transport = transport
         self._offer = transport.offer

@@ -25,7 +25,8 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import AgentlipError, HostNotAllowed, InternalError, InvalidInput, MethodNotAllowed, NotFound
 from . import descriptors, logs
-from .api.dispatch import METHODS, Answer, Call, answer_error
+from .api.call import Call
+from .api.dispatch import METHODS, Answer, answer_error
 from .extension import Agentlip
 from .hosts import AllowedHosts
 from .proxies import TrustedProxies

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
 from werkzeug.exceptions import HTTPException
 
@@ -15,20 +14,15 @@ from ..errors import (
     AgentlipError,
     Forbidden,
     InternalError,
-    InvalidAuth,
     MissingAuth,
     NoAuthConfigured,
     OriginNotAllowed,
     ServiceUnavailable,
 )
-from . import sessions
+from . import sessions, tokens
 from .limits import PERSON, PUBLIC, TOKEN, Caller
+from .state import Authorize, HubState
 
-if TYPE_CHECKING:
-    from .state import HubState
-
-# Asked in the request's context whether its user may `read`, `write` or `connect`.
-Authorize = Callable[[str], bool | None]
 logger = logging.getLogger("agentlip.request")
 
 _AGENT = Caller(TOKEN, "the token")
@@ -41,14 +35,14 @@ def admit(state: HubState, environ: Mapping[str, Any], action: str) -> Caller:
         if action != "read":  # a browser sends the host's cookies along, whichever page makes it call
             check_origin(state.settings, environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", ""))
         _ask_host(state.authorize, action)
-        return _AGENT if bears_token(state.token, environ) else _SOMEBODY
-    query_token = _query_token(environ) if action == "connect" else None
+        return _AGENT if tokens.bears_token(state.token, environ) else _SOMEBODY
+    query_token = tokens.query_token(environ) if action == "connect" else None
     session = _session(state, environ, action) if query_token is None else None
     if session is not None:
         return Caller(PERSON, session)
     if action == "read" and state.settings.public_reads:
-        return _AGENT if bears_token(state.token, environ) else _ANYBODY
-    check_token(state.token, environ.get("HTTP_AUTHORIZATION"), query_token)
+        return _AGENT if tokens.bears_token(state.token, environ) else _ANYBODY
+    tokens.check_token(state.token, environ.get("HTTP_AUTHORIZATION"), query_token)
     return _AGENT
 
 
@@ -68,20 +62,6 @@ def _session(state: HubState, environ: Mapping[str, Any], action: str) -> str | 
     if session is not None and action != "read":  # browsers name the origin of each such call
         check_origin(state.settings, environ.get("HTTP_ORIGIN", "null"), environ.get("HTTP_HOST", ""))
     return session
-
-
-def bears_token(configured: str, environ: Mapping[str, Any]) -> bool:
-    """Whether the request shows the token, in the header or as `?token=`."""
-    try:
-        check_token(configured, environ.get("HTTP_AUTHORIZATION"), _query_token(environ))
-    except (MissingAuth, NoAuthConfigured):
-        return False
-    return True
-
-
-def _query_token(environ: Mapping[str, Any]) -> str | None:
-    values = parse_qs(environ.get("QUERY_STRING", "")).get("token")
-    return values[0] if values else None
 
 
 def _ask_host(authorize: Authorize, action: str) -> None:
@@ -113,23 +93,6 @@ def _failure(answer: object, status: int) -> AgentlipError:
         return InternalError.of(cause)
     logger.warning("The login of the application is not available", exc_info=cause)
     return ServiceUnavailable("the login of the application is not available")
-
-
-def check_token(configured: str, authorization: str | None, query_token: str | None = None) -> None:
-    """Raise unless `Authorization: Bearer` or, where allowed, `?token=` holds the configured token."""
-    if not configured:
-        raise NoAuthConfigured()
-    shown = query_token
-    if authorization:
-        scheme, _, credentials = authorization.partition(" ")
-        if scheme.lower() == "bearer":
-            shown = credentials.strip()
-        elif query_token is None:
-            raise MissingAuth()
-    if not shown:
-        raise MissingAuth()
-    if not hmac.compare_digest(shown.encode("utf-8", "replace"), configured.encode()):
-        raise InvalidAuth()
 
 
 def check_origin(settings: Settings, origin: str | None, host: str) -> None:

@@ -10,10 +10,10 @@ from flask import Blueprint, Flask, Response, request
 from ..config import Settings
 from ..errors import ConfigError, HostNotAllowed
 from . import api, logs, ui, ws
-from .api.dispatch import Call, answer_error
-from .auth import Authorize
+from .api.call import Call
+from .api.dispatch import answer_error
 from .hosts import AllowedHosts
-from .state import HubState
+from .state import Authorize, HubState
 
 
 class Agentlip:

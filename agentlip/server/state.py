@@ -24,11 +24,13 @@ from ..store.log import Entry
 from ..store.schema import SCHEMA_VERSION
 from ..store.store import Store
 from ..workspace import load_or_make_token, prepare_folder
-from . import auth
+from . import tokens
 from .commands import Commands
 from .deadlines import Deadlines
 from .limits import RateLimiter
 
+# Asked in the request's context whether its user may `read`, `write` or `connect`.
+Authorize = Callable[[str], bool | None]
 PROTOCOL_VERSION = "v1"
 # How long a failure to start is believed: meanwhile nobody tries again.
 _FAILED_SECONDS = 1.0
@@ -91,7 +93,7 @@ class HubState(Commands):
     `hub` and `store` may block on the disk the first time; any thread or greenlet may use them.
     """
 
-    def __init__(self, settings: Settings, authorize: auth.Authorize | None = None) -> None:
+    def __init__(self, settings: Settings, authorize: Authorize | None = None) -> None:
         concurrency.remember_loop()
         self.settings = settings
         self.authorize = authorize
@@ -203,7 +205,7 @@ class HubState(Commands):
 
     def bears_token(self) -> bool:
         """Whether the current request shows the hub's token; for `authorize`, where logins and agents both come."""
-        return auth.bears_token(self.token, request.environ)
+        return tokens.bears_token(self.token, request.environ)
 
     @property
     def uptime_seconds(self) -> int:

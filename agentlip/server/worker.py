@@ -2,9 +2,10 @@
 
 Requests are read, checked and turned into a WSGI environment by gunicorn, as ever.  What is ours is
 the way back: a response whose length is known leaves in one write instead of two, the Date header is
-made once a second, header names are checked once, and an access log that is off costs nothing.  And
-strangers can not hold what others need: see `connections`, and the ends of connections below.  The
-hub also runs under gunicorn's own `gevent` worker; a request then costs about 30 us more.
+made once a second, header names are checked once, and an access log that is off costs nothing.  It
+ends when its last call has.  And strangers can not hold what others need: see `connections`, and the
+ends of connections below.  The hub also runs under gunicorn's own `gevent` worker; a request then
+costs about 30 us more.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ from ..errors import (
 )
 from ..hub.session import Session
 from . import auth, connections, logs, sessions
-from .api.dispatch import METHODS, RULE, Answer, Call, answer_error, bare_answer, view_of
+from .api.call import Call
+from .api.dispatch import METHODS, RULE, Answer, answer_error, bare_answer, view_of
 from .limits import PERSON
 from .state import HubState
 from .stream import stream_of

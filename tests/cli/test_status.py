@@ -12,7 +12,8 @@ import pytest
 
 from agentlip import writer_lock
 from agentlip.cli.running import Running
-from agentlip.client.tls import https_url_in
+from agentlip.client.address import url_in
+from agentlip.client.tls import https_url
 from agentlip.errors import StorageError
 from agentlip.store.statistics import Statistics
 from agentlip.workspace import write_server_file
@@ -165,8 +166,8 @@ def test_a_hub_that_serves_tls_is_named_with_what_to_do(
 
 def test_a_port_that_speaks_no_tls_or_is_gone_is_none_that_does(here: WorkingFolder) -> None:
     here.up()
-    assert https_url_in(here.server) is None
+    assert https_url(url_in(here.server)) is None
     here.kill()
-    assert https_url_in(here.server) is None
+    assert https_url(url_in(here.server)) is None
     for port in (0, -1, 99999, "x", None, True):
-        assert https_url_in({"port": port}) is None
+        assert https_url(url_in({"port": port})) is None

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from flask import Blueprint
 
 from . import attachments, channels, events, health, messages, search, topics
-from .dispatch import Answer, Endpoint, answer_unknown, register_endpoints
+from .call import Endpoint
+from .dispatch import Answer, answer_unknown, register_endpoints
 
 __all__ = ["answer_unknown", "register"]
 

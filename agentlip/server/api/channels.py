@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import query
-from .dispatch import Call, Endpoint
+from .call import Call, Endpoint
 
 
 def list_channels(call: Call) -> tuple[int, dict[str, Any]]:

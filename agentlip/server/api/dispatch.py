@@ -7,28 +7,23 @@ here, as JSON, also inside a host application whose error pages stay its own.
 from __future__ import annotations
 
 import logging
-import random
 import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from flask import Blueprint, Flask, Request, Response, current_app
 from flask.globals import request_ctx
-from werkzeug.datastructures import Headers, MultiDict
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from ... import concurrency
 from ...errors import (
     AgentlipError,
-    BodyTimeout,
     ConfigError,
     Forbidden,
     InternalError,
@@ -38,29 +33,19 @@ from ...errors import (
     MissingAuth,
     NotFound,
     OriginNotAllowed,
-    PayloadTooLarge,
     RateLimited,
     ShuttingDown,
     StorageError,
-    UnknownCoding,
-    UnsupportedMediaType,
 )
 from ...store.decoding import bytes_as_text
 from .. import auth, connections, limits, logs
 from ..state import PROTOCOL_VERSION, HubState
-from ..transport import find_socket
+from .body import read_body, socket_of
+from .call import Call, Endpoint, request_id_of
 
 # Of every rule: we answer OPTIONS and doubled slashes; Flask's redirect would name whatever host the request names.
 RULE: dict[str, Any] = {"provide_automatic_options": False, "merge_slashes": False}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-# 65,536 bytes of content grow at most sixfold when escaped; the rest is room for the other fields.
-BODY_BYTES = 512 * 1024
-_MAX_BRACKETS = 200
-_CHUNKED_PIECE = 4096
-# A body has the time of the setting, and more when it is large.
-_SLOWEST_BYTES_PER_SECOND = 16 * 1024
-
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _HEADERS = (
     ("Content-Type", "application/json"),
     ("X-Protocol-Version", PROTOCOL_VERSION),
@@ -77,57 +62,8 @@ _PROTECTING = _HEADERS[2:6]
 logger = logging.getLogger("agentlip.request")
 
 
-class Call:
-    """One request on its way through the API. `event_ids` is what it appended, for the log."""
-
-    def __init__(self, state: HubState, request: Request) -> None:
-        self.state = state
-        self.started = time.perf_counter()
-        self.request = request
-        self.environ = request.environ
-        self.method: str = self.environ["REQUEST_METHOD"]
-        self.path = request.path
-        self.request_id = request_id_of(self.environ)
-        self.headers: dict[str, str] = {}
-        self.body: dict[str, Any] = {}
-        self.body_received = False
-        self.event_ids: list[int] = []
-        self.caller: limits.Caller | None = None  # of a WebSocket, once it is let in
-
-    @property
-    def args(self) -> MultiDict[str, str]:
-        """The parameters of the query string."""
-        return self.request.args
-
-    def field(self, name: str) -> Any:
-        """A field of the body as it came, None when it is absent; `commands` checks it."""
-        return self.body.get(name)
-
-    def written(self, status: int, result: Any) -> tuple[int, dict[str, Any]]:
-        """The answer of a change: the result's fields, of which `event_id` is noted for the log."""
-        if result.event_id is not None:
-            self.event_ids.append(result.event_id)
-        return status, result._asdict()
-
-
-Handler = Callable[..., tuple[int, Any]]
 # (state, request, **parameters of the URL); needs no context of Flask's and raises nothing.
 Answer = Callable[..., Response]
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A method of a URL: its handler `(call, **path parameters) -> (status, JSON)` and who may call it.
-
-    `access` is `open` (nobody is asked, nothing is counted), `anyone`, `read` or `write`; `max_body` is in bytes.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    access: str
-    max_body: int = BODY_BYTES
-    body_optional: bool = False
 
 
 def register_endpoints(bp: Blueprint, tables: Iterable[Iterable[Endpoint]]) -> dict[str, Answer]:
@@ -240,102 +176,12 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
     if endpoint.access == "write" and state.draining:
         raise ShuttingDown()
     if endpoint.method != "GET":
-        call.body = _read_body(call, endpoint)
-
-
-def _read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
-    request, environ, length = call.request, call.environ, call.request.content_length
-    coding, announced = environ.get("HTTP_TRANSFER_ENCODING"), environ.get("CONTENT_LENGTH")
-    if announced and (coding is not None or not (announced.isascii() and announced.isdecimal())):
-        _give_up_connection(call)
-        raise InvalidInput("The length of the body is not clear")
-    may_be_empty = endpoint.body_optional and not length
-    if may_be_empty and coding is None:
-        return {}
-    if coding is not None and coding.strip().lower() != "chunked":
-        _give_up_connection(call)
-        raise UnknownCoding()
-    is_json = environ.get("CONTENT_TYPE") == "application/json" or request.mimetype == "application/json"
-    if not is_json and not may_be_empty:
-        raise UnsupportedMediaType()
-    if length is not None and length > endpoint.max_body:
-        raise PayloadTooLarge()
-    if length is None and not environ.get("wsgi.input_terminated"):
-        raise InvalidInput("The body needs a Content-Length")
-    call.body_received = True
-    if vars(request).keys() & {"stream", "_cached_data"}:  # a hook of the host has read the body already
-        raw = request.get_data()
-    else:
-        # Not through Flask, whose limit is for the host's own forms. A chunked body is ended by the server below.
-        read = environ["wsgi.input"].read if length is not None else partial(_read_chunks, environ["wsgi.input"])
-        raw = _receive(call, read, endpoint.max_body + 1 if length is None else length)
-        if length is not None and len(raw) < length:
-            raise InvalidInput("The body ended early")
-    if may_be_empty and not raw:
-        return {}
-    if not is_json:
-        raise UnsupportedMediaType()
-    if len(raw) > endpoint.max_body:
-        raise PayloadTooLarge()
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        raise InvalidInput("The body is not valid JSON") from None
-    if not isinstance(body, dict):
-        raise InvalidInput("The body must be a JSON object")
-    if raw.count(b"[") + raw.count(b"{") > _MAX_BRACKETS:
-        _refuse_deep(body)
-    return body
-
-
-def _read_chunks(stream: Any, most: int) -> bytes:
-    """A body in chunks, which may be tiny: taking half a megabyte of them apart takes the server a second."""
-    pieces: list[bytes] = []
-    while most > 0 and (piece := stream.read(min(most, _CHUNKED_PIECE))):
-        pieces.append(piece)
-        most -= len(piece)
-        concurrency.cede()
-    return b"".join(pieces)
-
-
-def _receive(call: Call, read: Callable[[int], bytes], most: int) -> bytes:
-    """Read so many bytes of the body, fewer where it ends. What the server can not make sense of is a bad body."""
-    state, sock = call.state, _socket_of(call.environ)
-    if sock is not None:
-        state.deadlines.start(sock, state.settings.body_timeout + most / _SLOWEST_BYTES_PER_SECOND)
-    raw: bytes | None = None
-    in_time = True
-    try:
-        raw = read(most)
-    except Exception as error:
-        logger.debug("A body could not be read", exc_info=error)
-    finally:
-        if sock is not None:
-            in_time = state.deadlines.stop(sock)
-    if in_time and raw is not None:
-        return raw
-    _give_up_connection(call)
-    raise InvalidInput("The body could not be read") if in_time else BodyTimeout()
-
-
-def _give_up_connection(call: Call) -> None:
-    """Where the next request would begin nobody knows: told to servers that listen to us, and in gunicorn's way."""
-    call.headers["Connection"] = "close"
-    with suppress(AttributeError):
-        call.environ["wsgi.input"].failed = True
-
-
-def _socket_of(environ: dict[str, Any]) -> Any:
-    """The connection of the request; None when the server does not show it."""
-    try:
-        return find_socket(environ)
-    except Exception:
-        return None
+        call.body = read_body(call, endpoint)
 
 
 def _limit_connection(call: Call) -> None:
     """What our own worker does for its connections: no server may wait for ever, to send or for a refused body."""
-    sock = _socket_of(call.environ)
+    sock = socket_of(call.environ)
     if sock is None:
         return
     settings = call.state.settings
@@ -350,14 +196,6 @@ def limit_sending(sock: Any, seconds: float) -> None:
     """Have the kernel give up a peer that takes nothing of what is sent for so long, whoever waits for it."""
     with suppress(OSError):  # of another family than TCP
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * seconds))
-
-
-def _refuse_deep(body: dict[str, Any]) -> None:
-    # orjson reads deeper nesting than it writes.
-    try:
-        orjson.dumps({"deeper by": [body]})
-    except TypeError:
-        raise InvalidInput("The body is nested too deeply") from None
 
 
 def answer_error(call: Call, error: AgentlipError) -> Response:
@@ -395,20 +233,10 @@ def _payload(error: AgentlipError) -> bytes:
 def bare_answer(error: AgentlipError) -> bytes:
     """The whole answer to what was no request, so that there is no call; the connection ends with it."""
     body = _payload(error)
-    more = (("Content-Length", len(body)), ("X-Request-ID", _new_request_id()), ("Connection", "close"))
+    more = (("Content-Length", len(body)), ("X-Request-ID", request_id_of({})), ("Connection", "close"))
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in (*_HEADERS, *error.headers.items(), *more)]
     return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def request_id_of(environ: Mapping[str, Any]) -> str:
-    """The one that the request brings when it is sane, else a new one."""
-    given: str = environ.get("HTTP_X_REQUEST_ID", "")
-    return given if _REQUEST_ID.fullmatch(given) else _new_request_id()
-
-
-def _new_request_id() -> str:
-    return f"{random.getrandbits(128):032x}"
 
 
 class _CleanHeaders(Headers):

@@ -10,7 +10,7 @@ from ...errors import InvalidInput
 from ...model import Event
 from .. import checks
 from . import query
-from .dispatch import Call, Endpoint
+from .call import Call, Endpoint
 
 
 def list_events(call: Call) -> tuple[int, dict[str, Any]]:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from .. import checks
-from .dispatch import Call, Endpoint
+from .call import Call, Endpoint
 
 
 def health(call: Call) -> tuple[int, dict[str, Any]]:

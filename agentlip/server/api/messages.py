@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import InvalidInput
 from . import query
-from .dispatch import Call, Endpoint
+from .call import Call, Endpoint
 
 
 def list_messages(call: Call) -> tuple[int, dict[str, Any]]:

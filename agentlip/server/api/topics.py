@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import query
-from .dispatch import Call, Endpoint
+from .call import Call, Endpoint
 
 
 def list_topics(call: Call, channel_id: str) -> tuple[int, dict[str, Any]]:

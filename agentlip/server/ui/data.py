@@ -19,7 +19,7 @@ from ...store.store import Store
 from ...version import __version__
 from .. import checks
 from ..api import query
-from ..api.dispatch import Call, Endpoint
+from ..api.call import Call, Endpoint
 
 _BUCKET_SECONDS = 10
 _BUCKETS = 60

@@ -7,8 +7,8 @@ from typing import Any
 from ...errors import AgentlipError, InternalError, InvalidAuth, InvalidInput, NoAuthConfigured, ServiceUnavailable
 from ...version import __version__
 from ...workspace import take_login_code
-from .. import auth, sessions
-from ..api.dispatch import Call, Endpoint
+from .. import auth, sessions, tokens
+from ..api.call import Call, Endpoint
 
 
 def show(call: Call) -> tuple[int, dict[str, Any]]:
@@ -45,7 +45,7 @@ def sign_in(call: Call) -> tuple[int, dict[str, Any]]:
         if not take_login_code(state.settings.db.parent, code):
             raise InvalidAuth("This link has been used, or is too old; `agentlip ui` makes a new one")
     else:
-        auth.check_token(state.token, f"Bearer {token}" if token else None)
+        tokens.check_token(state.token, f"Bearer {token}" if token else None)
     secure = call.environ.get("HTTP_ORIGIN", "").startswith("https:")
     call.headers["Set-Cookie"] = sessions.set_cookie(state.token, base, secure=secure)
     return 200, {"signed_in": True}
