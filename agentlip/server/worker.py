@@ -129,7 +129,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
     def server_class(self, sock: Any, spawn: Any, **_wsgi_only: Any) -> Any:
         """The server of one listening socket: gunicorn's usual one, which it would not let us get at."""
         self._limit_sending(sock)
-        server = _Server(sock, handle=partial(self.handle, sock), spawn=spawn, **self._tls())
+        server = _Server(sock, handle=partial(self.handle, _Listener(sock)), spawn=spawn, **self._tls())
         server.begin = self.begin
         if self.cfg.workers > 1:
             server.max_accept = 1
@@ -263,6 +263,16 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             if hasattr(body, "close"):
                 body.close()
         return True
+
+
+class _Listener:
+    """What gunicorn asks a listening socket for; the socket may be closed before the last of its connections begins."""
+
+    def __init__(self, sock: Any) -> None:
+        self._name = sock.getsockname()
+
+    def getsockname(self) -> Any:
+        return self._name
 
 
 class _Server(ggevent.StreamServer):  # type: ignore[misc]

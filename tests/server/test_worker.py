@@ -258,6 +258,12 @@ def test_a_worker_ends_after_its_share_of_requests(tmp_path: Path) -> None:
         assert talk(server, CLOSING).endswith(b"hello")
 
 
+def test_a_connection_is_served_although_the_listening_socket_is_closed_before_it_begins(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, "tests.server.closing_worker.ClosingWorker") as server:  # asks once
+        assert server.process.poll() is None
+    assert "Traceback" not in server.log()
+
+
 def test_a_body_that_is_text_is_an_error_before_anything_is_sent(ours: Server) -> None:
     assert talk(ours, request("/text") + CLOSING).startswith(b"HTTP/1.1 500 ")
 
