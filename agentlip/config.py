@@ -1,7 +1,7 @@
 """All settings of the hub: one table, one frozen value.
 
 Nobody else reads the environment or `app.config`.  The table feeds `Settings.load`, the list in
-docs/operations.md and the test that compares the two.  A value set in `app.config` wins over the
+docs/settings.md and the test that compares the two.  A value set in `app.config` wins over the
 environment, which wins over the default.
 """
 

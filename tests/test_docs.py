@@ -17,12 +17,13 @@ from agentlip.config import PREFIX, SETTINGS, Setting
 from .running_hub import ROOT
 
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text()
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "examples").glob("*/*.md")),
+    ROOT / "benchmarks" / "README.md",
 ]
 COMMAND_LINE = {"URL", "TOKEN", "SENDER"}  # variables that only the command line reads
 
@@ -45,7 +46,7 @@ print(json.dumps(sorted(routes)))
 
 
 def setting_row(setting: Setting) -> str:
-    """The setting's row in docs/operations.md."""
+    """The setting's row in docs/settings.md."""
     shown = {None: "unset", "": "empty"}.get(setting.default, f"`{setting.default}`")
     return f"| `{PREFIX}{setting.name}` | {shown} | {setting.help} |"
 
@@ -59,7 +60,7 @@ def _error_classes(base: type[errors.AgentlipError] = errors.AgentlipError) -> I
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
 def test_every_setting_is_documented(setting: Setting) -> None:
-    assert setting_row(setting) in OPERATIONS.splitlines()
+    assert setting_row(setting) in SETTINGS_PAGE.splitlines()
 
 
 def test_only_settings_that_exist_are_documented() -> None:

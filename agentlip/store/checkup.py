@@ -19,7 +19,7 @@ from ..workspace import hand_over
 from . import full_text, log, parts, row_repair, schema
 from .backup import back_up, open_read_only
 
-_RESTORE = "restore a backup (docs/operations.md)"
+_RESTORE = "restore a backup (docs/upkeep.md)"
 _REPAIR = "stop the hub and run `agentlip doctor --repair`"
 _BUSY_SECONDS = 5
 _SHOWN = 3

@@ -24,7 +24,7 @@ from agentlip.server import gunicorn_settings, lifecycle
 from ..running_hub import ROOT, Hub, eventually
 from .proxy import DEPLOY
 
-OPERATIONS = ROOT / "docs" / "operations.md"
+PAGES = [ROOT / "docs" / name for name in ("running.md", "deploying.md", "upkeep.md")]
 README = DEPLOY / "README.md"
 IN_THE_CHECKOUT = ("Dockerfile", "Dockerfile.dockerignore", "compose.yaml")
 UNITS = ["agentlip.service", "agentlip-backup.service", "agentlip-backup.timer"]
@@ -171,7 +171,7 @@ def _quotes(page: Path) -> list[tuple[str, str]]:
 
 
 def test_the_pages_quote_the_files_as_they_are() -> None:
-    quotes = _quotes(OPERATIONS)
+    quotes = [quote for page in PAGES for quote in _quotes(page)]
     assert {"agentlip.service", "nginx-http.conf", "nginx-sub-path.conf", "agentlip.logrotate"} <= {
         name for name, _ in quotes
     }
