@@ -17,7 +17,8 @@ from typing import Any
 import regex
 
 from .errors import ConfigError
-from .workspace import MIN_TOKEN_CHARS, database_path
+from .workspace.finding import database_path
+from .workspace.token import MIN_TOKEN_CHARS
 
 PREFIX = "AGENTLIP_"
 Networks = tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]

@@ -84,7 +84,7 @@ def test_a_ring_that_ended_one_wait_does_not_end_the_next(run) -> None:  # type:
 def test_no_ring_is_lost_however_close_it_comes_to_the_end_of_a_wait(run) -> None:  # type: ignore[no-untyped-def]
     printed = run("""
         wakeup, lost = concurrency.new_wakeup(), 0
-        start = concurrency._native("_thread", "start_new_thread")
+        start = concurrency.original("_thread", "start_new_thread")
         def ring(after):
             concurrency.native_sleep(after)
             wakeup.set()
@@ -108,7 +108,7 @@ class _LateRing(threading.Event):
 
 
 def test_a_ring_right_after_the_end_of_a_wait_is_kept_for_the_next() -> None:
-    wakeup = concurrency._ThreadWakeup()
+    wakeup = concurrency.threads.Wakeup()
     wakeup._event = _LateRing()
     assert not wakeup.wait(0.001)
     assert wakeup.wait(0)
@@ -122,7 +122,7 @@ ENDED_THREADS = """
         if waits:
             made[-1].wait(0.001)
     def run_in_thread():
-        gone = concurrency._native("_thread", "allocate_lock")()
+        gone = concurrency.original("_thread", "allocate_lock")()
         gone.acquire()
         def body():
             try:
@@ -130,7 +130,7 @@ ENDED_THREADS = """
             finally:
                 gone.release()
         if kind == "thread":
-            concurrency._native("_thread", "start_new_thread")(body, ())
+            concurrency.original("_thread", "start_new_thread")(body, ())
             gone.acquire()
             concurrency.native_sleep(0.2)  # the thread itself ends a moment later
         else:
@@ -268,9 +268,9 @@ def test_a_reply_that_does_not_come_ends_the_wait_and_may_be_waited_for_again(ru
 def test_what_a_native_thread_asks_for_runs_on_the_event_loop() -> None:
     script = """
         concurrency.remember_loop()
-        home, asked = concurrency._native_ident(), []
+        home, asked = concurrency.native_ident(), []
         def where():
-            return concurrency._native_ident() == home
+            return concurrency.native_ident() == home
         def fail():
             raise KeyError("as it was raised")
         def ask():
@@ -281,7 +281,7 @@ def test_what_a_native_thread_asks_for_runs_on_the_event_loop() -> None:
                 concurrency.run_at_home(fail)
             except KeyError:
                 asked.append("raised")
-        concurrency._native("_thread", "start_new_thread")(ask, ())
+        concurrency.original("_thread", "start_new_thread")(ask, ())
         end = time.monotonic() + 10
         while len(asked) < 4 and time.monotonic() < end:
             time.sleep(0.01)
@@ -294,7 +294,7 @@ def test_a_native_thread_does_not_wait_for_ever_for_a_loop_that_waits_for_it() -
     script = """
         from agentlip.errors import ServiceUnavailable
         concurrency.remember_loop()
-        concurrency._HOME_SECONDS = 0.2
+        concurrency.greenlets.HOME_SECONDS = 0.2
         ended = concurrency.native_lock()
         ended.acquire()
         def ask():
@@ -303,7 +303,7 @@ def test_a_native_thread_does_not_wait_for_ever_for_a_loop_that_waits_for_it() -
             except ServiceUnavailable as error:
                 print(error.details["reason"])
             ended.release()
-        concurrency._native("_thread", "start_new_thread")(ask, ())
+        concurrency.original("_thread", "start_new_thread")(ask, ())
         print(ended.acquire(timeout=10))
     """
     assert _under_gevent(script) == ["the", "event", "loop", "does", "not", "run", "True"]
@@ -335,7 +335,7 @@ def test_a_task_that_a_native_thread_has_asked_for_does_not_wait_for_itself() ->
             ended.append((concurrency.wait_for(tasks, started + 3), time.monotonic() - started < 2))
         def ask():
             tasks.append(concurrency.spawn(wait_for_all))
-        concurrency._native("_thread", "start_new_thread")(ask, ())
+        concurrency.original("_thread", "start_new_thread")(ask, ())
         end = time.monotonic() + 10
         while not ended and time.monotonic() < end:
             time.sleep(0.01)

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from agentlip import workspace
 from agentlip.errors import ConfigError
+from agentlip.workspace.folder import prepare_folder
+from agentlip.workspace.server_file import remove_server_file, write_server_file
+from agentlip.workspace.token import load_or_make_token
 
 from .side_by_side import in_processes, in_threads
 
-IMPORTS = "from pathlib import Path; from agentlip.workspace import load_or_make_token"
+IMPORTS = "from pathlib import Path; from agentlip.workspace.token import load_or_make_token"
 MAKE = "print(load_or_make_token(Path(sys.argv[2])))"
 
 
@@ -32,43 +34,43 @@ def umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("umask")
 def test_the_folder_is_made_with_mode_0700(tmp_path: Path) -> None:
-    workspace.prepare_folder(tmp_path / "a" / ".agentlip")
+    prepare_folder(tmp_path / "a" / ".agentlip")
     assert mode_of(tmp_path / "a" / ".agentlip") == 0o700
 
 
 def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    workspace.prepare_folder(tmp_path)
+    prepare_folder(tmp_path)
     assert mode_of(tmp_path) == 0o755
 
 
 def test_a_file_in_the_folders_place_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="can not make the folder"):
-        workspace.prepare_folder(tmp_path / "file")
+        prepare_folder(tmp_path / "file")
     with pytest.raises(ConfigError, match="can not make the folder"):
-        workspace.prepare_folder(tmp_path / "file" / "below")
+        prepare_folder(tmp_path / "file" / "below")
 
 
 @pytest.mark.usefixtures("umask")
 def test_the_token_file_has_mode_0600_and_64_hex_characters(tmp_path: Path) -> None:
-    token = workspace.load_or_make_token(tmp_path)
+    token = load_or_make_token(tmp_path)
     assert len(bytes.fromhex(token)) == 32
     assert mode_of(tmp_path / "auth_token") == 0o600
     assert os.listdir(tmp_path) == ["auth_token"]
 
 
 def test_the_token_is_made_once_and_survives(tmp_path: Path) -> None:
-    assert workspace.load_or_make_token(tmp_path) == workspace.load_or_make_token(tmp_path)
+    assert load_or_make_token(tmp_path) == load_or_make_token(tmp_path)
 
 
 def test_two_folders_have_two_tokens(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
-    assert workspace.load_or_make_token(tmp_path) != workspace.load_or_make_token(tmp_path / "b")
+    assert load_or_make_token(tmp_path) != load_or_make_token(tmp_path / "b")
 
 
 def test_eight_threads_get_the_same_token(tmp_path: Path) -> None:
-    tokens = in_threads(8, lambda _: workspace.load_or_make_token(tmp_path))
+    tokens = in_threads(8, lambda _: load_or_make_token(tmp_path))
     assert set(tokens) == {(tmp_path / "auth_token").read_text().strip()}
     assert os.listdir(tmp_path) == ["auth_token"]
 
@@ -81,14 +83,14 @@ def test_eight_processes_get_the_same_token(tmp_path: Path) -> None:
 
 def test_a_token_written_by_hand_is_used_without_the_blanks_around_it(tmp_path: Path) -> None:
     (tmp_path / "auth_token").write_text("  my-own-token-0123456789 \n")
-    assert workspace.load_or_make_token(tmp_path) == "my-own-token-0123456789"
+    assert load_or_make_token(tmp_path) == "my-own-token-0123456789"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"short", b"two words in one file", b"\xff\xfe" * 20, b"a" * 15])
 def test_a_token_file_without_a_token_is_a_config_error_that_does_not_show_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "auth_token").write_bytes(content)
     with pytest.raises(ConfigError, match="holds no token") as caught:
-        workspace.load_or_make_token(tmp_path)
+        load_or_make_token(tmp_path)
     assert "words" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -96,12 +98,12 @@ def test_a_token_file_without_a_token_is_a_config_error_that_does_not_show_it(tm
 def test_a_token_file_that_can_not_be_read_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "auth_token").mkdir()
     with pytest.raises(ConfigError, match="can not use the token file"):
-        workspace.load_or_make_token(tmp_path)
+        load_or_make_token(tmp_path)
 
 
 def test_a_missing_folder_is_a_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can not use the token file"):
-        workspace.load_or_make_token(tmp_path / "missing")
+        load_or_make_token(tmp_path / "missing")
 
 
 CONTENT = {"instance_id": "me", "port": 8787, "auth_token": "t" * 64}
@@ -109,7 +111,7 @@ CONTENT = {"instance_id": "me", "port": 8787, "auth_token": "t" * 64}
 
 @pytest.mark.usefixtures("umask")
 def test_server_json_has_mode_0600_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    workspace.write_server_file(tmp_path, CONTENT)
+    write_server_file(tmp_path, CONTENT)
     assert json.loads((tmp_path / "server.json").read_text()) == CONTENT
     assert mode_of(tmp_path / "server.json") == 0o600
     assert os.listdir(tmp_path) == ["server.json"]
@@ -118,18 +120,18 @@ def test_server_json_has_mode_0600_and_leaves_nothing_beside_it(tmp_path: Path) 
 def test_server_json_is_replaced_with_mode_0600_also_over_an_open_one(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text("{}")
     (tmp_path / "server.json").chmod(0o644)
-    workspace.write_server_file(tmp_path, CONTENT)
+    write_server_file(tmp_path, CONTENT)
     assert mode_of(tmp_path / "server.json") == 0o600
 
 
 def test_a_reader_never_sees_half_a_server_json(tmp_path: Path) -> None:
     file = tmp_path / "server.json"
-    workspace.write_server_file(tmp_path, CONTENT)
+    write_server_file(tmp_path, CONTENT)
 
     def write_or_read(number: int) -> int:
         for turn in range(100):
             if number < 2:
-                workspace.write_server_file(tmp_path, CONTENT | {"filler": "x" * (turn * 100)})
+                write_server_file(tmp_path, CONTENT | {"filler": "x" * (turn * 100)})
             else:
                 assert json.loads(file.read_text())["instance_id"] == "me"
         return number
@@ -139,18 +141,18 @@ def test_a_reader_never_sees_half_a_server_json(tmp_path: Path) -> None:
 
 
 def test_a_hub_removes_its_own_server_json(tmp_path: Path) -> None:
-    workspace.write_server_file(tmp_path, CONTENT)
-    workspace.remove_server_file(tmp_path, "me")
+    write_server_file(tmp_path, CONTENT)
+    remove_server_file(tmp_path, "me")
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", [json.dumps({"instance_id": "another"}), "{}", "[]", "null", "half {", "", "\udcff"])
 def test_a_server_json_that_is_not_its_own_stays(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.json").write_bytes(text.encode(errors="surrogateescape"))
-    workspace.remove_server_file(tmp_path, "me")
+    remove_server_file(tmp_path, "me")
     assert os.listdir(tmp_path) == ["server.json"]
 
 
 def test_a_missing_server_json_is_fine(tmp_path: Path) -> None:
-    workspace.remove_server_file(tmp_path, "me")
-    workspace.remove_server_file(tmp_path / "missing", "me")
+    remove_server_file(tmp_path, "me")
+    remove_server_file(tmp_path / "missing", "me")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from agentlip import writer_lock
 from agentlip.errors import ConfigError, LockHeld
-from agentlip.writer_lock import WriterLock
+from agentlip.workspace import processes, writer_lock
+from agentlip.workspace.writer_lock import WriterLock
 
 from .running_hub import eventually
 from .side_by_side import Script, in_processes
@@ -24,7 +24,7 @@ IMPORTS = """
 import os, time
 from pathlib import Path
 from agentlip.errors import LockHeld
-from agentlip.writer_lock import WriterLock
+from agentlip.workspace.writer_lock import WriterLock
 lock = WriterLock(Path(sys.argv[1]))
 """
 HOLD = "lock.acquire(); print('held', flush=True); sys.stdin.readline(); lock.release()"
@@ -136,7 +136,7 @@ def test_the_workers_of_a_killed_holder_are_waited_for(tmp_path: Path) -> None:
     script.process.wait()
     assert writer_lock.holder(tmp_path) == pid
     assert writer_lock.hub_process(tmp_path) is None
-    assert not writer_lock.is_running(pid)
+    assert not processes.is_running(pid)
     lock = WriterLock(tmp_path)
     started = time.monotonic()
     lock.acquire()

@@ -7,49 +7,37 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, NoReturn
 
 import click
 
 from ..errors import AgentlipError, ConfigError, LockHeld, StorageError
 from ..version import __version__
-from . import output
-from .command import Group, accept_everywhere, global_options
-from .exits import ERROR, INTERRUPTED, OK, details_of, exit_code, name_of, one_line
-from .standard_files import open_standard_files, output_error
+from . import commands
+from .support import output
+from .support.command import Group, accept_everywhere, global_options
+from .support.exits import ERROR, INTERRUPTED, OK, details_of, exit_code, name_of, one_line
+from .support.standard_files import open_standard_files, output_error
 
-# The file of each command. They are imported when they are asked for, so that `agentlip --help` is quick.
-COMMANDS = {
-    "init": "init",
-    "up": "up",
-    "down": "down",
-    "status": "status",
-    "ui": "ui",
-    "doctor": "doctor",
-    "backup": "backup",
-    "restore": "restore",
-    "token": "token",
-    "channel": "channel",
-    "topic": "topic",
-    "msg": "msg",
-    "attachment": "attachment",
-    "search": "search",
-    "tail": "tail",
-    "events": "events",
-    "listen": "listen",
-}
+# The order of the help. The commands are the files of `commands/`, imported when asked for; new ones come last.
+_ORDER = (
+    "init", "up", "down", "status", "ui", "doctor", "backup", "restore", "token",
+    "channel", "topic", "msg", "attachment", "search", "tail", "events", "listen",
+)  # fmt: skip
 
 
 class Commands(Group):
-    """Finds commands by the table above, and turns every expected failure into one line and an exit code."""
+    """Finds commands by their files, and turns every expected failure into one line and an exit code."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
+        found = {module.name for module in iter_modules(commands.__path__)}
+        return [*(each for each in _ORDER if each in found), *sorted(found.difference(_ORDER))]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        if name not in self.list_commands(context):
             return None
-        command: click.Command = getattr(import_module(f"{__package__}.{COMMANDS[name]}"), name)
+        command: click.Command = getattr(import_module(f"{commands.__name__}.{name}"), name)
         accept_everywhere(command)
         return command
 

@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import AgentlipError, ConfigError
-from ..workspace import FOLDER, find_root, read_server_file
+from ..workspace.finding import FOLDER, find_root
+from ..workspace.server_file import read_server_file
 from .errors import SILENCE, HubUnreachable, silent
 
 # A hub that listens everywhere is reached here.

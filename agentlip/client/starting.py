@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..workspace import find_root
+from ..workspace.finding import find_root
 from .errors import HubUnreachable
 
 T = TypeVar("T")

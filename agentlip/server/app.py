@@ -25,11 +25,11 @@ from werkzeug.exceptions import HTTPException
 
 from ..errors import AgentlipError, HostNotAllowed, InternalError, InvalidInput, MethodNotAllowed, NotFound
 from . import descriptors, logs
-from .api.call import Call
-from .api.dispatch import METHODS, Answer, answer_error
+from .access.hosts import AllowedHosts
+from .access.proxies import TrustedProxies
 from .extension import Agentlip
-from .hosts import AllowedHosts
-from .proxies import TrustedProxies
+from .http.call import Call
+from .http.dispatch import METHODS, Answer, answer_error
 from .state import HubState
 
 logger = logging.getLogger("agentlip.app")

@@ -9,11 +9,13 @@ from flask import Blueprint, Flask, Response, request
 
 from ..config import Settings
 from ..errors import ConfigError, HostNotAllowed
-from . import api, logs, ui, ws
-from .api.call import Call
-from .api.dispatch import answer_error
-from .hosts import AllowedHosts
+from . import logs, ui
+from .access.hosts import AllowedHosts
+from .http import table
+from .http.call import Call
+from .http.dispatch import answer_error, answer_unknown
 from .state import Authorize, HubState
+from .websocket import route
 
 
 class Agentlip:
@@ -48,16 +50,16 @@ class Agentlip:
         state = app.extensions["agentlip"] = HubState(settings, authorize and app.ensure_sync(authorize))
         self._states.add(state)
         blueprint = Blueprint("agentlip", __name__)
-        state.answers = ws.register(blueprint) | api.register(blueprint, ui.ENDPOINTS if settings.ui else ())
+        state.answers = route.register(blueprint) | table.register(blueprint, ui.ENDPOINTS if settings.ui else ())
         if settings.ui:
             ui.register(blueprint)
         if self._embedded:
             _exempt_from_csrf(app, blueprint)
-            ws.empty_bodies(blueprint)
+            route.empty_bodies(blueprint)
             if settings.allowed_hosts is not None:
                 _refuse_other_hosts(blueprint, state, AllowedHosts(settings.allowed_hosts))
         app.register_blueprint(blueprint, url_prefix=prefix)
-        api.answer_unknown(app, blueprint, prefix or "", everything=bool(prefix) or not self._embedded)
+        answer_unknown(app, blueprint, prefix or "", everything=bool(prefix) or not self._embedded)
 
     def close(self, timeout: float = 5.0) -> None:
         """End the hubs of all applications that this object was given to, in this process; see HubState.close."""

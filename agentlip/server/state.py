@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, finalize
 
 from flask import Response, request
 
 from .. import concurrency
+from ..commands.commands import Commands
 from ..config import Settings
 from ..errors import AgentlipError, ConfigError, ServiceUnavailable, ShuttingDown, StorageError
 from ..hub.hub import Hub
@@ -23,11 +24,11 @@ from ..model import Event
 from ..store.log import Entry
 from ..store.schema import SCHEMA_VERSION
 from ..store.store import Store
-from ..workspace import load_or_make_token, prepare_folder
-from . import tokens
-from .commands import Commands
-from .deadlines import Deadlines
-from .limits import RateLimiter
+from ..workspace.folder import prepare_folder
+from ..workspace.token import load_or_make_token
+from .access import tokens
+from .access.limits import RateLimiter
+from .http.deadlines import Deadlines
 
 # Asked in the request's context whether its user may `read`, `write` or `connect`.
 Authorize = Callable[[str], bool | None]
@@ -87,15 +88,17 @@ def _failure_of(error: Exception) -> Exception:
     return StorageError(f"the hub can not be started: {reason or error}")
 
 
-class HubState(Commands):
+class HubState:
     """Starts its store and hub on first use in a process, so that nothing survives into a forked child.
 
-    `hub` and `store` may block on the disk the first time; any thread or greenlet may use them.
+    `hub` and `store` may block on the disk the first time; any thread or greenlet may use them. All of `commands` may
+    also be called on the object itself.
     """
 
     def __init__(self, settings: Settings, authorize: Authorize | None = None) -> None:
         concurrency.remember_loop()
         self.settings = settings
+        self.commands = Commands(self)
         self.authorize = authorize
         self.instance_id = settings.instance_id or secrets.token_hex(16)
         self._started = time.monotonic()
@@ -118,6 +121,13 @@ class HubState(Commands):
         self.count_all_connections: Callable[[], int] = self.connection_count  # of all workers, where they are known
         self.calls = 0  # HTTP calls and WebSockets so far, but for /health
         self.answers: Mapping[str, Callable[..., Response]] = {}  # of the URLs without parameters
+
+    if not TYPE_CHECKING:  # our own code names `commands`
+
+        def __getattr__(self, name):
+            if name.startswith("_") or name == "commands":
+                raise AttributeError(name)
+            return getattr(self.commands, name)
 
     def start(self) -> None:
         """Open the files and start the hub in this process, once. Raises ConfigError or StorageError.

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import StorageError
 from ..model import KNOWN_EVENTS
-from ..workspace import hand_over
+from ..workspace.folder import hand_over
 from . import full_text, log, parts, row_repair, schema
 from .backup import back_up, open_read_only
 

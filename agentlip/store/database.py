@@ -20,7 +20,7 @@ from weakref import WeakSet
 
 from .. import concurrency
 from ..errors import AgentlipError, DatabaseLost, InternalError, InvalidInput, ServiceUnavailable, StorageError
-from ..workspace import hand_over
+from ..workspace.folder import hand_over
 from . import full_text, schema
 from .file_watch import FileId, FileWatch
 

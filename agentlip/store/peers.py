@@ -24,7 +24,7 @@ from pathlib import Path
 
 from .. import concurrency
 from ..errors import ThreadLimit
-from ..workspace import hand_over, is_own
+from ..workspace.folder import hand_over, is_own
 
 # A change within the same tick of the file system's clock (10 ms; 2 s on the coarsest) leaves no trace in the mtime.
 _TICK_NS = 2_000_000_000

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import StorageError
-from ..workspace import hand_over
+from ..workspace.folder import hand_over
 from . import log, schema
 from .backup import COMPANIONS, back_up, open_read_only, sync, temporary_beside
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import StorageError
 from ..model import timestamp
-from ..workspace import hand_over
+from ..workspace.folder import hand_over
 
 SCHEMA_VERSION = 1
 

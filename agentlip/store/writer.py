@@ -24,15 +24,7 @@ from typing import Any, TypeVar
 import orjson
 
 from .. import concurrency
-from ..errors import (
-    DatabaseLost,
-    InternalError,
-    LogAtEnd,
-    ServiceUnavailable,
-    ShuttingDown,
-    ThreadLimit,
-    WriteUnknown,
-)
+from ..errors import DatabaseLost, InternalError, LogAtEnd, ServiceUnavailable, ShuttingDown, ThreadLimit, WriteUnknown
 from ..model import Entity, Scope, timestamp
 from . import full_text, log
 from .database import Database, is_busy, is_damage, is_index_damage

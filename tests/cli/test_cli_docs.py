@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from agentlip.cli import exits
 from agentlip.cli.main import main
+from agentlip.cli.support import exits
 
 from ..running_hub import ROOT, eventually
 from .working_folder import WorkingFolder, words_of, working_folder

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from agentlip.cli.workspace_checkup import room
-from agentlip.workspace import write_server_file
+from agentlip.cli.support.workspace_checkup import room
+from agentlip.workspace.server_file import write_server_file
 
 from .working_folder import WorkingFolder, words_of, working_folder
 

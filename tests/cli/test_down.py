@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from agentlip import writer_lock
-from agentlip.workspace import write_server_file
+from agentlip.workspace import processes, writer_lock
+from agentlip.workspace.server_file import write_server_file
 
 from ..running_hub import eventually
 from ..server.raw_socket import close_of
@@ -22,7 +22,7 @@ from .working_folder import WorkingFolder, words_of, working_folder
 
 HOLD = """
 from pathlib import Path
-from agentlip.writer_lock import WriterLock
+from agentlip.workspace.writer_lock import WriterLock
 lock = WriterLock(Path(sys.argv[1]))
 lock.acquire()
 """
@@ -54,7 +54,7 @@ def test_the_hub_is_gone_when_the_command_ends_and_sockets_were_told(here: Worki
         done = here.run("down")
         assert close_of(socket) == (1001, "Server shutting down")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"Stopped the hub, process {pid}.\n", "")
-    assert [process for process in (pid, *workers) if writer_lock.is_running(process)] == []
+    assert [process for process in (pid, *workers) if processes.is_running(process)] == []
     assert not here.lock.exists()
     assert not (here.folder / "server.json").exists()
     again = here.run("down")
@@ -69,10 +69,10 @@ def test_a_hub_that_hangs_is_left_alone_without_force_and_killed_with_it(here: W
     done = here.run("down", "--timeout", 0.3)
     assert done.returncode == 1
     assert words_of(done) == f"the hub, process {pid}, has not ended in 0.3 s; --force kills it"
-    assert all(writer_lock.is_running(process) for process in (pid, *workers))
+    assert all(processes.is_running(process) for process in (pid, *workers))
     done = here.run("down", "--timeout", 0.3, "--force")
     assert (done.returncode, done.stdout) == (0, f"Killed the hub, process {pid}.\n")
-    assert [process for process in (pid, *workers) if writer_lock.is_running(process)] == []
+    assert [process for process in (pid, *workers) if processes.is_running(process)] == []
     assert here.up() != pid
 
 
@@ -96,7 +96,7 @@ def test_the_workers_of_a_killed_hub_are_waited_for(here: WorkingFolder) -> None
     done = here.run("down")
     assert done.returncode == 3
     assert words_of(done) == f"no hub runs in {here.root}; server.json is left over from one that is gone"
-    assert not any(writer_lock.is_running(worker) for worker in workers)
+    assert not any(processes.is_running(worker) for worker in workers)
 
 
 def test_the_pid_of_a_left_over_server_json_gets_no_signal(
@@ -135,7 +135,7 @@ def test_a_hub_whose_lock_names_another_process_gets_no_signal_and_neither_does_
     done = here.run("down", "--force", "--timeout", 0)
     assert done.returncode == 1
     assert words_of(done).startswith(f"the hub at {here.url} is not certain to be a process of this machine")
-    assert writer_lock.is_running(pid)
+    assert processes.is_running(pid)
 
 
 def test_one_that_holds_the_lock_for_a_repair_is_no_hub(here: WorkingFolder) -> None:

@@ -20,7 +20,7 @@ import pytest
 import requests
 from websockets.sync.client import connect
 
-from agentlip import writer_lock
+from agentlip.workspace import writer_lock
 
 from ..running_hub import eventually
 from ..small_disk import fill, small_disk

@@ -13,13 +13,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from agentlip import workspace
-from agentlip.cli.init import make_workspace
+from agentlip.cli.commands.init import make_workspace
 from agentlip.config import Settings
 from agentlip.errors import ConfigError, StorageError
-from agentlip.server import signed_out
+from agentlip.server.access import signed_out
 from agentlip.store.database import Database
 from agentlip.store.peers import Peers
+from agentlip.workspace.login_codes import make_login_code
+from agentlip.workspace.server_file import read_server_file, write_server_file
 
 from ..running_hub import ROOT
 from .working_folder import WorkingFolder, json_of, working_folder
@@ -48,7 +49,7 @@ def service(public_folder: Path) -> Iterator[WorkingFolder]:
 
 def run_as_nobody(here: WorkingFolder, code: str) -> subprocess.CompletedProcess[str]:
     """Python that was started by root, which may read the sources, and is the service user from then on."""
-    imports = "import os, sys, agentlip.cli.up, agentlip.server.app, agentlip.cli.doctor"
+    imports = "import os, sys, agentlip.cli.commands.up, agentlip.server.app, agentlip.cli.commands.doctor"
     program = f"{imports}\nos.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n{code}"
     return subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=here.environment() | {"HOME": str(here.root)},
@@ -88,10 +89,10 @@ def test_what_root_makes_in_a_service_users_workspace_is_the_service_users(servi
 @as_root
 def test_a_login_link_of_root_works_at_the_hub_of_the_service_user(service: WorkingFolder) -> None:
     assert service.run("init").returncode == 0
-    code = workspace.make_login_code(service.folder)
+    code = make_login_code(service.folder)
     done = run_as_nobody(
         service,
-        f"from pathlib import Path\nfrom agentlip.workspace import take_login_code\n"
+        f"from pathlib import Path\nfrom agentlip.workspace.login_codes import take_login_code\n"
         f"print(take_login_code(Path({str(service.folder)!r}), {code!r}))",
     )
     assert done.stdout == "True\n", done.stderr
@@ -109,7 +110,7 @@ def test_a_session_that_ended_at_roots_hub_is_ended_for_the_service_user_too(ser
 @as_root
 def test_doctor_finds_files_of_others_and_gives_them_back(service: WorkingFolder) -> None:
     assert service.run("init").returncode == 0
-    workspace.make_login_code(service.folder)
+    make_login_code(service.folder)
     strays = [
         service.folder / "auth_token",
         service.folder / "login_codes",
@@ -136,7 +137,9 @@ def test_what_belongs_to_another_user_is_refused(service: WorkingFolder, what: s
     os.chmod(service.folder / "auth_token", 0o644)
     done = run_as_nobody(
         service,
-        f"from pathlib import Path\nfrom agentlip.errors import ConfigError\nfrom agentlip.workspace import *\n"
+        "from pathlib import Path\nfrom agentlip.errors import ConfigError\n"
+        "from agentlip.workspace.folder import prepare_folder\n"
+        "from agentlip.workspace.token import load_or_make_token\n"
         f"folder = Path({str(service.folder)!r})\n"
         "try:\n    prepare_folder(folder); load_or_make_token(folder); print('taken')\n"
         "except ConfigError as error:\n    print(error)",
@@ -147,10 +150,10 @@ def test_what_belongs_to_another_user_is_refused(service: WorkingFolder, what: s
 @as_root
 def test_a_server_json_of_another_user_is_not_believed(service: WorkingFolder) -> None:
     assert service.run("init").returncode == 0
-    workspace.write_server_file(service.folder, {"port": 1, "instance_id": "x"})
-    assert workspace.read_server_file(service.folder) is not None
+    write_server_file(service.folder, {"port": 1, "instance_id": "x"})
+    assert read_server_file(service.folder) is not None
     os.chown(service.folder / "server.json", 12345, 12345)
-    assert workspace.read_server_file(service.folder) is None
+    assert read_server_file(service.folder) is None
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o722])
@@ -193,7 +196,7 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
             (tmp_path / name).rename(here.folder / name)
         (theirs / "server.json").write_text(json.dumps({"port": 1}))
         (here.folder / "server.json").symlink_to(theirs / "server.json")
-        assert workspace.read_server_file(here.folder) is None
+        assert read_server_file(here.folder) is None
         here.up()
         assert not (here.folder / "server.json").is_symlink()
         assert json.loads((theirs / "server.json").read_text()) == {"port": 1}

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from agentlip import writer_lock
-from agentlip.cli.running import Running
+from agentlip.cli.support.running import Running
 from agentlip.client.address import url_in
 from agentlip.client.tls import https_url
 from agentlip.errors import StorageError
 from agentlip.store.statistics import Statistics
-from agentlip.workspace import write_server_file
+from agentlip.workspace import writer_lock
+from agentlip.workspace.server_file import write_server_file
 
 from ..embedding.servers import Certificate
 from .working_folder import WorkingFolder, json_of, words_of, working_folder

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agentlip.cli import exits
+from agentlip.cli.support import exits
 
 from .working_folder import PROGRAM, WorkingFolder, json_of, words_of, working_folder
 

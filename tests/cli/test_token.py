@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from agentlip.workspace import write_server_file
-from agentlip.writer_lock import WriterLock
+from agentlip.workspace.server_file import write_server_file
+from agentlip.workspace.writer_lock import WriterLock
 
 from ..running_hub import TOKEN, eventually
 from ..server.raw_socket import close_of

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from agentlip.cli import exits
-from agentlip.workspace import LOGIN_CODES
+from agentlip.cli.support import exits
+from agentlip.workspace.finding import LOGIN_CODES
 
 from .working_folder import WorkingFolder, json_of, words_of, working_folder
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentlip import writer_lock
+from agentlip.workspace import writer_lock
 
 from .test_talking import refused
 from .working_folder import WorkingFolder, json_of, working_folder

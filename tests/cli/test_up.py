@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 import requests
 
-from agentlip import writer_lock
+from agentlip.workspace import writer_lock
 
 from ..running_hub import eventually
 from ..side_by_side import Script
@@ -195,7 +195,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 
 AS_NOBODY = """
-import os, agentlip.cli.main, agentlip.cli.up
+import os, agentlip.cli.main, agentlip.cli.commands.up
 os.chdir(sys.argv[1])
 if os.geteuid() == 0:
     os.setgid(65534)

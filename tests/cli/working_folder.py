@@ -14,10 +14,10 @@ from typing import Any
 
 import requests
 
-from agentlip import writer_lock
-from agentlip.cli.init import make_workspace
+from agentlip.cli.commands.init import make_workspace
 from agentlip.config import Settings
-from agentlip.workspace import read_server_file
+from agentlip.workspace import processes, writer_lock
+from agentlip.workspace.server_file import read_server_file
 
 from ..running_hub import ROOT, eventually
 
@@ -75,7 +75,7 @@ class WorkingFolder:
 
     def workers(self) -> list[int]:
         pid = self.server["pid"]
-        return [user for user in writer_lock.users(self.folder) if writer_lock.parent_of(user) == pid]
+        return [user for user in writer_lock.users(self.folder) if processes.parent_of(user) == pid]
 
     def workers_left(self) -> set[int]:
         """Processes that still have the lock open."""

@@ -14,7 +14,8 @@ import pytest
 from agentlip.client import HubClient, HubUnreachable
 from agentlip.client.address import url_in
 from agentlip.errors import ConfigError, MissingAuth
-from agentlip.workspace import read_server_file, replace_token
+from agentlip.workspace.server_file import read_server_file
+from agentlip.workspace.token import replace_token
 
 from ..running_hub import TOKEN, Hub, eventually
 from .odd_server import answer, serving

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentlip import writer_lock
 from agentlip.client import HubClient, HubUnreachable
+from agentlip.workspace import writer_lock
 
 from ..cli.working_folder import WorkingFolder
 from ..running_hub import ROOT, TOKEN, Hub, eventually

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from agentlip.config import Settings
-from agentlip.server import gunicorn_settings, lifecycle
+from agentlip.server.gunicorn import lifecycle
+from agentlip.server.gunicorn import settings as gunicorn_settings
 
 from ..running_hub import ROOT, Hub, eventually
 from .proxy import DEPLOY

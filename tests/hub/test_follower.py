@@ -211,7 +211,7 @@ def test_a_listener_needs_nobody_who_keeps_it(state: Any) -> None:
     eventually(lambda: seen == [1, 2], 10, "both events")
 
 
-@pytest.mark.skipif(concurrency._on_gevent(), reason="a greenlet can always be started")
+@pytest.mark.skipif(concurrency.on_gevent(), reason="a greenlet can always be started")
 def test_a_listener_that_can_not_be_started_leaves_nothing_behind(state: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     append(state, 1)
 
@@ -281,7 +281,7 @@ class Life:
     def __del__(self):
         ended.append(True)  # the thread's own storage goes when it ends
 if kind == "thread":
-    concurrency._native("_thread", "start_new_thread")(body, ())
+    concurrency.original("_thread", "start_new_thread")(body, ())
 else:
     pool = ThreadPool(1)
     pool.spawn(body).get()
@@ -366,7 +366,7 @@ def job():
 """
 FIRST_RUN = """
 if sys.argv[2] == "thread":
-    concurrency._native("_thread", "start_new_thread")(job, ())
+    concurrency.original("_thread", "start_new_thread")(job, ())
 else:
     pool = ThreadPool(1)
     pool.spawn(job).get()

@@ -29,7 +29,7 @@ HUB_FOLDER = str(Path(hub.__file__).parent)
 WAIT_SECONDS = 0.02
 
 pytestmark = [
-    pytest.mark.skipif(concurrency._on_gevent(), reason="greenlets are not interrupted"),
+    pytest.mark.skipif(concurrency.on_gevent(), reason="greenlets are not interrupted"),
     pytest.mark.shares_a_hub,  # its store, that is
 ]
 

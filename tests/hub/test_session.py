@@ -102,7 +102,7 @@ def test_a_replay_that_can_not_be_started_is_closed_with_its_code(core: Core, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        if not concurrency._on_gevent():
+        if not concurrency.on_gevent():
             session.on_message(hello())
             assert transport.closes == [wire.REPLAY_FAILED]
 

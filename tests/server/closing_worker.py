@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentlip.server.worker import Worker
+from agentlip.server.gunicorn.worker import Worker
 
 
 class ClosingWorker(Worker):

@@ -15,7 +15,7 @@ from flask import Flask
 from werkzeug.serving import make_server
 
 from agentlip import create_app
-from agentlip.server.api.call import BODY_BYTES
+from agentlip.server.http.call import BODY_BYTES
 
 from ..running_hub import TOKEN, eventually
 from .raw_socket import RawSocket

@@ -14,8 +14,8 @@ from flask import Flask
 
 from agentlip import create_app
 from agentlip.errors import RateLimited
-from agentlip.server import limits
-from agentlip.server.limits import PERSON, PUBLIC, TOKEN, Caller, RateLimiter
+from agentlip.server.access import limits
+from agentlip.server.access.limits import PERSON, PUBLIC, TOKEN, Caller, RateLimiter
 
 from ..running_hub import TOKEN as THE_TOKEN
 from ..running_hub import Hub

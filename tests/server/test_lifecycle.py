@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from agentlip import workspace, writer_lock
+from agentlip.workspace import writer_lock
+from agentlip.workspace.server_file import read_server_file
+from agentlip.workspace.token import replace_token
 
 from ..running_hub import ROOT, Hub, eventually
 from ..side_by_side import Script
@@ -77,7 +79,7 @@ def test_of_eight_hubs_at_once_exactly_one_serves(tmp_path: Path) -> None:
         eventually(lambda: sum(hub.poll() is not None for hub in hubs) == 7, 30, "the end of seven")
         (serving,) = [hub for hub in hubs if hub.poll() is None]
         assert sorted(hub.returncode or 0 for hub in hubs) == [0, *[10] * 7]
-        eventually(lambda: (workspace.read_server_file(tmp_path) or {}).get("pid") == serving.pid)
+        eventually(lambda: (read_server_file(tmp_path) or {}).get("pid") == serving.pid)
     finally:
         for hub in hubs:
             hub.terminate()
@@ -119,7 +121,7 @@ def test_a_reload_keeps_the_lock_and_takes_the_new_token(start_hub: Callable[...
     assert hub.process is not None
     before, old = server_file(hub), str(server_file(hub)["auth_token"])
     assert hub.call("POST", "/api/v1/_ping", token=old).status_code == 200
-    workers, new = hub.workers(), workspace.replace_token(hub.folder)
+    workers, new = hub.workers(), replace_token(hub.folder)
     hub.process.send_signal(signal.SIGHUP)
     eventually(lambda: not workers & hub.workers(), 15, "the end of the old workers")
     hub.session.close()

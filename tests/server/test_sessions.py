@@ -19,8 +19,9 @@ from itsdangerous import TimestampSigner, URLSafeTimedSerializer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from agentlip.server import sessions, signed_out
-from agentlip.workspace import LOGIN_CODES, make_login_code
+from agentlip.server.access import logins, signed_out
+from agentlip.workspace.finding import LOGIN_CODES
+from agentlip.workspace.login_codes import make_login_code
 
 from ..running_hub import TOKEN, Hub, eventually
 from .raw_http import dial, read_answer
@@ -113,13 +114,13 @@ def forged(token: str, age: float = 0, content: object = "person") -> str:
             return int(super().get_timestamp() - age)
 
     digest = {"digest_method": hashlib.sha256}
-    serializer = URLSafeTimedSerializer(sessions._key(token), "agentlip.session", signer=Earlier, signer_kwargs=digest)
-    return f"{sessions.cookie_name(token)}={serializer.dumps(content)}"
+    serializer = URLSafeTimedSerializer(logins._key(token), "agentlip.session", signer=Earlier, signer_kwargs=digest)
+    return f"{logins.cookie_name(token)}={serializer.dumps(content)}"
 
 
 def test_a_session_ends_after_a_week(hub: Hub) -> None:
-    assert is_signed_in(hub, forged(TOKEN, sessions.SESSION_SECONDS - 60))
-    assert not is_signed_in(hub, forged(TOKEN, sessions.SESSION_SECONDS + 60))
+    assert is_signed_in(hub, forged(TOKEN, logins.LOGIN_SECONDS - 60))
+    assert not is_signed_in(hub, forged(TOKEN, logins.LOGIN_SECONDS + 60))
 
 
 def test_a_cookie_of_another_hub_or_a_changed_one_opens_nothing(hub: Hub) -> None:
@@ -245,7 +246,7 @@ def test_what_is_kept_of_ended_sessions_is_bounded(hub: Hub) -> None:
     for number in range(signed_out.MOST):
         (place / f"old{number}").touch()
     old = place / "old0"
-    past = old.stat().st_mtime - sessions.SESSION_SECONDS - 1
+    past = old.stat().st_mtime - logins.LOGIN_SECONDS - 1
     os.utime(old, (past, past))
     first = cookie_of(sign_in(hub))
     call(hub, "DELETE", "/ui/session", first, {"base": "/"})
@@ -317,7 +318,7 @@ def test_the_page_can_be_switched_off(start_hub: Callable[..., Hub]) -> None:
 
 
 def test_documents_and_files_hold_no_secret_and_a_strict_policy(hub: Hub) -> None:
-    static = Path(sessions.__file__).parent / "ui" / "static"
+    static = Path(logins.__file__).parents[1] / "ui" / "static"
     files = [f"static/{path.relative_to(static)}" for path in static.rglob("*") if path.is_file()]
     for path in ("", "login", *files):
         answer = requests.get(f"{hub.url}/ui/{path}", timeout=20)

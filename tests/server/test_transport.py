@@ -25,14 +25,14 @@ import trustme
 from agentlip import concurrency, create_app, wire
 from agentlip.hub.sendqueue import Verdict
 from agentlip.hub.session import Session
-from agentlip.server.stream import TcpStream, TlsStream, stream_of
-from agentlip.server.transport import SocketTransport
+from agentlip.server.websocket.stream import TcpStream, TlsStream, stream_of
+from agentlip.server.websocket.transport import SocketTransport
 
 from ..running_hub import ROOT, eventually
 from .raw_socket import CLOSE
 from .raw_socket import frame as client_frame
 
-start_thread = concurrency._native("_thread", "start_new_thread")  # a real one on greenlets, too
+start_thread = concurrency.original("_thread", "start_new_thread")  # a real one on greenlets, too
 BIG = wire.frame(wire.TEXT, b"x" * 300_000)
 BYE = wire.SHUTTING_DOWN
 

@@ -20,7 +20,7 @@ import pytest
 from ..running_hub import ROOT, eventually
 from . import wsgi_app
 
-OURS, THEIRS = "agentlip.server.worker.Worker", "gevent"
+OURS, THEIRS = "agentlip.server.gunicorn.worker.Worker", "gevent"
 CLOSING = b"GET /known HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -172,7 +172,7 @@ def test_each_conversation_is_the_same(ours: Server, theirs: Server, data: bytes
 
 def test_the_short_way_is_taken(ours: Server, theirs: Server) -> None:
     data = request("/lane", "GET", "1.0")
-    assert talk(ours, data).endswith(b"\r\n\r\nagentlip.server.worker")
+    assert talk(ours, data).endswith(b"\r\n\r\nagentlip.server.gunicorn.worker")
     assert talk(theirs, data).endswith(b"\r\n\r\ngunicorn.http.wsgi")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import data, pages, session
+from . import data, pages, sign_in
 
 # The JSON calls of the page; `api.register` adds them to its own.
-ENDPOINTS = (session.ENDPOINTS, data.ENDPOINTS)
+ENDPOINTS = (sign_in.ENDPOINTS, data.ENDPOINTS)
 
 register = pages.register

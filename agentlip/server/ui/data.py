@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ...commands import checks
 from ...model import timestamp
 from ...store import overview
 from ...store.overview import TopicOverview, TopicsPage
 from ...store.readers import PAGE
 from ...store.store import Store
 from ...version import __version__
-from .. import checks
-from ..api import query
-from ..api.call import Call, Endpoint
+from ..http import query
+from ..http.call import Call, Endpoint
 
 _BUCKET_SECONDS = 10
 _BUCKETS = 60

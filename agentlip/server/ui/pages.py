@@ -16,8 +16,8 @@ from werkzeug.exceptions import NotFound as NoSuchFile
 
 from ...errors import NotFound
 from ...version import __version__
-from ..api.call import Call, request_id_of
-from ..api.dispatch import RULE, answer_error
+from ..http.call import Call, request_id_of
+from ..http.dispatch import RULE, answer_error
 from ..state import PROTOCOL_VERSION
 
 _POLICY = "; ".join(

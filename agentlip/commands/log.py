@@ -1,0 +1,85 @@
+"""The event log: append, read, follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ..errors import InvalidInput
+from ..hub.follower import Follower
+from ..model import Entity, Event, Scope
+from ..store import mutations
+from . import checks
+from .noun import Noun
+
+
+class Log(Noun):
+    """Commands on the event log."""
+
+    def append(
+        self,
+        name: str,
+        scope: Scope | Mapping[str, str | None],
+        data: Mapping[str, Any],
+        entity: tuple[str, str] | None = None,
+    ) -> int:
+        """Append an event of the application's own, and return its id.
+
+        `scope` says whom it concerns: at least one of `channel_id`, `topic_id` and `topic_id2`. `data` is a JSON
+        object. `entity` is a type and an id; without it, it is the topic or channel of the scope. A name of the
+        hub's own events needs the scope that they have.
+        """
+        name = checks.label(name, "name", checks.MAX_NAME_CHARS)
+        where = checks.scope(scope)
+        if not isinstance(data, Mapping):
+            raise InvalidInput("data must be an object")
+        about = _entity_of(where) if entity is None else checks.entity(entity)
+        return self._home.store.write(mutations.append_event, name, where, about, dict(data))
+
+    def events(
+        self,
+        after: int = 0,
+        limit: int = 100,
+        *,
+        channels: Iterable[str] | None = None,
+        topics: Iterable[str] | None = None,
+    ) -> list[Event]:
+        """The next events after an id, ascending; with `channels` or `topics` those that touch any of them.
+
+        Large ones come fewer at a time; none are left when the list is empty.
+        """
+        after, limit = checks.number(after, "after", 0), checks.limit(limit)
+        in_channels, in_topics = checks.ids(channels, "channels"), checks.ids(topics, "topics")
+        if not in_channels and not in_topics and (in_channels is not None or in_topics is not None):
+            return []
+        head = self._home.store.latest()
+        return self._home.store.events(after, head, limit, False, sorted(in_channels or ()), sorted(in_topics or ()))
+
+    def head(self) -> int:
+        """The id of the latest event; 0 when there is none."""
+        return self._home.store.latest()
+
+    def subscribe(
+        self,
+        listener: Callable[[Event], None] | None = None,
+        *,
+        after: int | None = None,
+        channels: Iterable[str] | None = None,
+        topics: Iterable[str] | None = None,
+    ) -> Follower:
+        """Follow the log from inside the process: each matching event once and in order, whoever commits it.
+
+        Without a `listener` iterate over the answer, which waits for events. With one, it is called on a thread
+        or greenlet of its own; when it raises, that is logged, and the next event follows. `after` is the id to
+        go on from, by default the head. Close the answer to end it.
+        """
+        if listener is not None and not callable(listener):
+            raise InvalidInput("listener must be callable")
+        cursor = self._home.store.latest() if after is None else checks.number(after, "after", 0)
+        return self._home.hub.follow(cursor, checks.ids(channels, "channels"), checks.ids(topics, "topics"), listener)
+
+
+def _entity_of(scope: Scope) -> Entity:
+    """What an event is about when its maker does not say."""
+    topic_id = scope.topic_id or scope.topic_id2
+    return Entity("topic", topic_id) if topic_id else Entity("channel", scope.channel_id or "")

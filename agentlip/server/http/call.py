@@ -1,0 +1,77 @@
+"""One request on its way through the API, and what an endpoint is."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Request
+from werkzeug.datastructures import MultiDict
+
+from ..access import limits
+from ..state import HubState
+
+# 65,536 bytes of content grow at most sixfold when escaped; the rest is room for the other fields.
+BODY_BYTES = 512 * 1024
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+
+
+class Call:
+    """One request on its way through the API. `event_ids` is what it appended, for the log."""
+
+    def __init__(self, state: HubState, request: Request) -> None:
+        self.state = state
+        self.started = time.perf_counter()
+        self.request = request
+        self.environ = request.environ
+        self.method: str = self.environ["REQUEST_METHOD"]
+        self.path = request.path
+        self.request_id = request_id_of(self.environ)
+        self.headers: dict[str, str] = {}
+        self.body: dict[str, Any] = {}
+        self.body_received = False
+        self.event_ids: list[int] = []
+        self.caller: limits.Caller | None = None  # of a WebSocket, once it is let in
+
+    @property
+    def args(self) -> MultiDict[str, str]:
+        """The parameters of the query string."""
+        return self.request.args
+
+    def field(self, name: str) -> Any:
+        """A field of the body as it came, None when it is absent; `commands` checks it."""
+        return self.body.get(name)
+
+    def written(self, status: int, result: Any) -> tuple[int, dict[str, Any]]:
+        """The answer of a change: the result's fields, of which `event_id` is noted for the log."""
+        if result.event_id is not None:
+            self.event_ids.append(result.event_id)
+        return status, result._asdict()
+
+
+Handler = Callable[..., tuple[int, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A method of a URL: its handler `(call, **path parameters) -> (status, JSON)` and who may call it.
+
+    `access` is `open` (nobody is asked, nothing is counted), `anyone`, `read` or `write`; `max_body` is in bytes.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    access: str
+    max_body: int = BODY_BYTES
+    body_optional: bool = False
+
+
+def request_id_of(environ: Mapping[str, Any]) -> str:
+    """The one that the request brings when it is sane, else a new one."""
+    given: str = environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"

@@ -1,0 +1,1 @@
+"""The WebSocket: its route, its bytes out and in."""
