@@ -111,11 +111,12 @@ def workers_of(master: int) -> list[int]:
 
 
 @contextmanager
-def hub(folder: Path, workers: int = 1) -> Iterator[Hub]:
+def hub(folder: Path, workers: int = 1, synchronous: str = "") -> Iterator[Hub]:
     """A hub on the database of the folder, which is empty at first, with a channel and a topic of its own."""
     folder.mkdir(exist_ok=True)
     env = {"DB": str(folder / "db.sqlite3"), "PORT": "0", "HOST": "127.0.0.1", "WORKERS": str(workers)}
     env |= {"AUTH_TOKEN": TOKEN, "RATE_LIMITS": "off", "MAX_CONNECTIONS": "20000"}
+    env |= {"SYNCHRONOUS": synchronous} if synchronous else {}
     environ = {**os.environ, **{f"AGENTLIP_{name}": value for name, value in env.items()}}
     address, log = folder / "server.json", folder / "hub.log"
     with gunicorn(["-c", "gunicorn.conf.py", "wsgi:app"], ROOT, environ, log, address.exists) as pid:
