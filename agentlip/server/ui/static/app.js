@@ -6,7 +6,7 @@ import { Events } from "./events.js";
 import { Finder } from "./finder.js";
 import { keepFor } from "./keep.js";
 import { Live } from "./live.js";
-import { go, here, href, useRoute } from "./route.js";
+import { go, href, useRoute } from "./route.js";
 import { Search } from "./search.js";
 import { Status } from "./status.js";
 import { apply, changed, freshChannels, loadChannels, loadUnread, readAgain, store, useStore } from "./store.js";

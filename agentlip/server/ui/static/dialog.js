@@ -38,8 +38,8 @@ export function Form({ fields, submit, label, onDone, onCancel }) {
   };
   return html`<form onSubmit=${send}>
     ${fields.map(
-      ({ name, label, first, ...more }) =>
-        html`<label>${label}<input name=${name} data-first=${first} autocomplete="off" ...${more} /></label>`,
+      ({ name, label: caption, first, ...more }) =>
+        html`<label>${caption}<input name=${name} data-first=${first} autocomplete="off" ...${more} /></label>`,
     )}
     <p class="error" role="alert">${error}</p>
     <div class="buttons">

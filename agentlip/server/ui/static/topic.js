@@ -83,8 +83,8 @@ function Messages({ topic, hash }) {
   });
 
   useEffect(() => {
-    const observer = new ResizeObserver(([{ target }]) => {
-      if (conversation.following) target.scrollTop = target.scrollHeight;
+    const observer = new ResizeObserver(([{ target: box }]) => {
+      if (conversation.following) box.scrollTop = box.scrollHeight;
     });
     observer.observe(list.current);
     return () => observer.disconnect();
