@@ -1,4 +1,4 @@
-"""The code in docs/client.md runs as it stands."""
+"""The code in docs/client.md, and that of the README for agents, runs as it stands."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from ..examples.proxy import make_certificate
 from ..running_hub import ROOT, Hub, eventually
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "client.md").read_text(), re.MULTILINE | re.DOTALL)
+
+README_BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 def block(words: str) -> str:
@@ -131,3 +133,23 @@ def test_asyncio(workspace: Path) -> None:
 
 def test_gevent(workspace: Path) -> None:
     assert outcome(workspace, block("monkey") + "print(HubClient.discover().ping()['pong'])") == "True\n"
+
+
+def test_the_ten_lines_of_the_readme(workspace: Path) -> None:
+    code = README_BLOCKS[0]
+    assert len(code.splitlines()) == 10
+    process = child(workspace, code)
+    try:
+        with HubClient.discover(workspace) as client:
+            topic = client.topic("general/Echo", create=True)
+            eventually(lambda: _answered(client, topic.id), 20, "an answer")
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+
+
+def _answered(client: HubClient, topic_id: str) -> bool:
+    """Post until the agent, which may still be starting, has answered."""
+    client.post_message(topic_id, "me", "Hello?")
+    answers = [each.content_raw for each in client.iter_messages(topic_id=topic_id) if each.sender == "echo"]
+    return "You said: Hello?" in answers
