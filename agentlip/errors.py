@@ -16,7 +16,7 @@ class ConfigError(Exception):
 
 
 class StorageError(Exception):
-    """The database file can not be used at all (newer schema, not ours, unreadable)."""
+    """The database file cannot be used at all (newer schema, not ours, unreadable)."""
 
 
 class LockHeld(Exception):

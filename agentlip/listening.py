@@ -82,7 +82,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _unusable(host: str, port: int, error: Exception) -> ConfigError:
     reason = getattr(error, "strerror", None) or "no such address"
-    return ConfigError(f"can not listen on {host}, port {port}: {reason}")
+    return ConfigError(f"cannot listen on {host}, port {port}: {reason}")
 
 
 def place_of(settings: Settings, address: Any) -> dict[str, Any]:

@@ -27,6 +27,6 @@ def has_control(text: str) -> bool:
 
 
 def look_of(name: str) -> str:
-    """Equal for two names that look the same: in any composition of letters and accents, with or without what can not
+    """Equal for two names that look the same: in any composition of letters and accents, with or without what cannot
     be seen, and whatever space is around them."""
     return unicodedata.normalize("NFC", _DROPPED.sub("", _SPACE.sub(" ", name))).strip(" ")

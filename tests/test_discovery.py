@@ -161,10 +161,10 @@ def test_a_reader_never_sees_half_a_token_while_it_is_replaced(tmp_path: Path) -
 
 
 def test_a_token_that_can_not_be_written_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="can not write the token file"):
+    with pytest.raises(ConfigError, match="cannot write the token file"):
         replace_token(tmp_path / "missing")
     (tmp_path / "auth_token").mkdir()
-    with pytest.raises(ConfigError, match="can not write the token file"):
+    with pytest.raises(ConfigError, match="cannot write the token file"):
         replace_token(tmp_path)
     assert os.listdir(tmp_path) == ["auth_token"]
 
@@ -172,5 +172,5 @@ def test_a_token_that_can_not_be_written_is_a_config_error(tmp_path: Path) -> No
 def test_a_folder_is_writable_or_a_config_error_and_nothing_is_left_in_it(tmp_path: Path) -> None:
     check_writable(tmp_path)
     assert os.listdir(tmp_path) == []
-    with pytest.raises(ConfigError, match="can not write to"):
+    with pytest.raises(ConfigError, match="cannot write to"):
         check_writable(tmp_path / "missing")

@@ -135,7 +135,7 @@ def test_a_port_that_was_asked_for_is_not_changed(here: WorkingFolder) -> None:
         port = taken.getsockname()[1]
         for done in (here.run("up", "--port", port, PORT=""), here.run("up", PORT=port)):
             assert (done.returncode, words_of(done)) == (
-                1, f"can not listen on 127.0.0.1, port {port}: Address already in use",
+                1, f"cannot listen on 127.0.0.1, port {port}: Address already in use",
             )  # fmt: skip
 
 

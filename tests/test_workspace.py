@@ -46,9 +46,9 @@ def test_a_folder_that_exists_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_file_in_the_folders_place_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="can not make the folder"):
+    with pytest.raises(ConfigError, match="cannot make the folder"):
         prepare_folder(tmp_path / "file")
-    with pytest.raises(ConfigError, match="can not make the folder"):
+    with pytest.raises(ConfigError, match="cannot make the folder"):
         prepare_folder(tmp_path / "file" / "below")
 
 
@@ -97,12 +97,12 @@ def test_a_token_file_without_a_token_is_a_config_error_that_does_not_show_it(tm
 
 def test_a_token_file_that_can_not_be_read_is_a_config_error(tmp_path: Path) -> None:
     (tmp_path / "auth_token").mkdir()
-    with pytest.raises(ConfigError, match="can not use the token file"):
+    with pytest.raises(ConfigError, match="cannot use the token file"):
         load_or_make_token(tmp_path)
 
 
 def test_a_missing_folder_is_a_config_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="can not use the token file"):
+    with pytest.raises(ConfigError, match="cannot use the token file"):
         load_or_make_token(tmp_path / "missing")
 
 

@@ -252,7 +252,7 @@ def test_a_lock_that_can_not_be_made_is_a_config_error(tmp_path: Path, in_place:
         (tmp_path / "locks").touch()
     else:
         (tmp_path / "locks" / "writer.lock").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"can not use the lock .*writer\.lock"):
+    with pytest.raises(ConfigError, match=r"cannot use the lock .*writer\.lock"):
         WriterLock(tmp_path).acquire()
     assert writer_lock.holder(tmp_path) is None
 
@@ -266,7 +266,7 @@ def test_no_link_is_followed(tmp_path: Path, process: subprocess.Popen[bytes], l
     (folder / link).parent.mkdir(parents=True)
     (folder / link).symlink_to(theirs / link)
     content = (theirs / "locks" / "writer.lock").read_bytes()
-    with pytest.raises(ConfigError, match=rf"can not use the lock .*writer\.lock: {folder / link} is a link$"):
+    with pytest.raises(ConfigError, match=rf"cannot use the lock .*writer\.lock: {folder / link} is a link$"):
         WriterLock(folder).acquire()
     assert writer_lock.linked(folder) == folder / link
     assert (writer_lock.holder(folder), writer_lock.hub_process(folder)) == (None, None)
@@ -300,5 +300,5 @@ def test_a_folder_that_became_a_link_loses_nothing_at_the_release(tmp_path: Path
 def test_a_pipe_in_its_place_is_not_waited_for(path: Path) -> None:
     os.mkfifo(path)
     assert writer_lock.holder(path.parent.parent) is None
-    with pytest.raises(ConfigError, match="can not use the lock"):
+    with pytest.raises(ConfigError, match="cannot use the lock"):
         WriterLock(path.parent.parent).acquire()

@@ -57,7 +57,7 @@ class Commands(Group):
         code = self._run(given, prog_name or "agentlip", as_json)
         lost = output_error()
         if code == OK and lost is not None and not isinstance(lost, BrokenPipeError):
-            output.note(f"can not write to standard output: {lost.strerror}")
+            output.note(f"cannot write to standard output: {lost.strerror}")
             code = ERROR
         sys.exit(code)
 

@@ -72,7 +72,7 @@ def read_token(given: str | None) -> str | None:
     try:
         return path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"can not read the token from {path}: {getattr(error, 'strerror', 'not ASCII')}") from None
+        raise ConfigError(f"cannot read the token from {path}: {getattr(error, 'strerror', 'not ASCII')}") from None
 
 
 def url_in(server: dict[str, Any]) -> str:

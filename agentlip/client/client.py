@@ -99,7 +99,7 @@ class HubClient(Names):
 
         Where there is no workspace either one is made, in `start` or the working folder. Of several at once one
         starts the hub, and all get it. A hub that AGENTLIP_URL names is never started. Blocks for up to
-        `start_timeout` seconds; raises HubUnreachable with what the hub said when it can not run.
+        `start_timeout` seconds; raises HubUnreachable with what the hub said when it cannot run.
         """
         options: dict[str, Any] = {"timeout": timeout, "rate_limit_wait": rate_limit_wait}
         try:

@@ -81,7 +81,7 @@ class Connection:
             except ssl.SSLError as error:
                 raise ConnectionLost(f"no trusted TLS connection to {self._address.url}") from error
             except socket.gaierror as error:
-                raise ConnectionLost(f"the name {self._protocol.uri.host} can not be resolved") from error
+                raise ConnectionLost(f"the name {self._protocol.uri.host} cannot be resolved") from error
             except TimeoutError as error:
                 raise ConnectionLost(f"{self._address.url} does not answer in time") from error
             except OSError as error:

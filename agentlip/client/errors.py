@@ -15,7 +15,7 @@ class HubUnreachable(AgentlipError):
 
     code = "HUB_UNREACHABLE"
     status = 0
-    message = "The hub can not be reached"
+    message = "The hub cannot be reached"
 
 
 SILENCE = "it is busy, stopped or hung: see its log; where it runs, `agentlip down --force` ends it"

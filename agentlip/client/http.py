@@ -1,6 +1,6 @@
 """Calls over HTTP: connections that are kept for a moment, JSON both ways, and errors with a type.
 
-A change is sent once. When it can not be known whether it was made, that is said, and nothing is tried again.
+A change is sent once. When it cannot be known whether it was made, that is said, and nothing is tried again.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _open(connection: HTTPConnection, base: str) -> None:
         raise HubUnreachable(f"No trusted TLS connection to {base}: {error}") from error
     except NameResolutionError as error:
         name, hint = urlsplit(base).hostname, "is the URL right, and the network up?"
-        raise HubUnreachable(f"The name {name} can not be resolved", hint=hint) from error
+        raise HubUnreachable(f"The name {name} cannot be resolved", hint=hint) from error
     except (OSError, HTTPError) as error:
         raise _nobody(base, error) from error
 

@@ -171,6 +171,6 @@ def refuse_nul(value: Any, name: str) -> None:
     try:
         written = orjson.dumps(value)
     except TypeError:  # of another type, halves of characters, nested too deeply
-        raise InvalidInput(f"{name} can not be written as JSON") from None
+        raise InvalidInput(f"{name} cannot be written as JSON") from None
     if b"u0000" in written and _NUL.search(written):
         raise InvalidInput(f"{name} must hold no NUL")

@@ -91,7 +91,7 @@ class Follower:
     def __next__(self) -> Event:
         """The next event; blocks until there is one. Raises StopIteration after `close`, and once the hub has ended.
 
-        Raises ServiceUnavailable when the log can not be read; asking again is right then.
+        Raises ServiceUnavailable when the log cannot be read; asking again is right then.
         """
         self.cursor = self._given
         bell = self.bell
@@ -131,7 +131,7 @@ class Follower:
                     return
                 except Exception:
                     if not failing:
-                        logger.exception("A listener's events can not be read; trying again")
+                        logger.exception("A listener's events cannot be read; trying again")
                     failing = True
                     time.sleep(_LOOK_SECONDS)
                     continue

@@ -222,7 +222,7 @@ class Hub:
 
 
 def _head_of(store: Store) -> int:
-    """The head of the log; 0 when it can not be read now: the tailer moves on when it can."""
+    """The head of the log; 0 when it cannot be read now: the tailer moves on when it can."""
     try:
         return store.latest()
     except ServiceUnavailable:

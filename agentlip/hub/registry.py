@@ -35,7 +35,7 @@ class Listener(Protocol):
         """Take frames of `events` events, ascending; never blocks."""
 
     def drop(self) -> None:
-        """A delivery has failed, so it can not be served any further."""
+        """A delivery has failed, so it cannot be served any further."""
 
 
 class Registry:

@@ -92,7 +92,7 @@ class Tailer:
                 self._on_lost()
             except Exception as error:
                 if not failing:
-                    what = "The log can not be read" if isinstance(error, AgentlipError) else "Publishing failed"
+                    what = "The log cannot be read" if isinstance(error, AgentlipError) else "Publishing failed"
                     logger.exception("%s; trying again", what)
                 failing = self._look = True  # what was handed over may be lost; it is in the log
 

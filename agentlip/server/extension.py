@@ -44,7 +44,7 @@ class Agentlip:
         if "<" in (prefix or ""):
             raise ConfigError(f"the hub's url_prefix can hold no parameters: {prefix}")
         if app.url_map.host_matching:  # each of its rules names a host, so none of ours would ever match
-            raise ConfigError("the hub can not live in an application with host_matching")
+            raise ConfigError("the hub cannot live in an application with host_matching")
         settings = Settings.load(os.environ, app.config, embedded=self._embedded)
         logs.redact_server_logs()
         state = app.extensions["agentlip"] = HubState(settings, authorize and app.ensure_sync(authorize))

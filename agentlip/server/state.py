@@ -85,7 +85,7 @@ def _failure_of(error: Exception) -> Exception:
     if not isinstance(error, AgentlipError | OSError | RuntimeError):
         logger.error("A failure that nobody thought of", exc_info=error)
     reason = error.details.get("reason") if isinstance(error, AgentlipError) else None
-    return StorageError(f"the hub can not be started: {reason or error}")
+    return StorageError(f"the hub cannot be started: {reason or error}")
 
 
 class HubState:
@@ -185,11 +185,11 @@ class HubState:
         _started.add(self)
 
     def unavailable(self, error: Exception) -> ServiceUnavailable:
-        """What callers get to know of a hub that can not be started; the log says why, once a minute."""
+        """What callers get to know of a hub that cannot be started; the log says why, once a minute."""
         now, text = time.monotonic(), str(error)
         if text != self._logged[1] or now > self._logged[0] + _LOGGED_SECONDS:
             self._logged = now, text
-            logger.error("The hub can not be started: %s", text)
+            logger.error("The hub cannot be started: %s", text)
         if isinstance(error.__cause__, ServiceUnavailable):
             return error.__cause__
         return ServiceUnavailable("configuration error" if isinstance(error, ConfigError) else "database unusable")

@@ -2,7 +2,7 @@
 
 The copy is of one snapshot: a read transaction is held on the source while SQLite's backup API copies its pages in
 steps. Without it every commit of somebody else makes a stepwise copy start again: under a steady writer it never ends.
-Writers do not wait for the copy; only the WAL can not be reset meanwhile, and grows by what they write. `VACUUM INTO`
+Writers do not wait for the copy; only the WAL cannot be reset meanwhile, and grows by what they write. `VACUUM INTO`
 takes three times as long, and may renumber the rows a full-text index points at.
 
 Made for a process of its own, such as a command: it blocks on the disk, and not only for a moment.
@@ -38,7 +38,7 @@ class Backup(NamedTuple):
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """A connection that can not write, in autocommit mode; the caller closes it. Waits for locks, inside SQLite."""
+    """A connection that cannot write, in autocommit mode; the caller closes it. Waits for locks, inside SQLite."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     connection.execute("PRAGMA temp_store = MEMORY")
@@ -67,9 +67,9 @@ def back_up(
             sync(target.absolute().parent)
         return made._replace(path=target, size=target.stat().st_size)
     except sqlite3.Error as error:
-        raise StorageError(f"can not copy {source} to {target}: {error}") from None
+        raise StorageError(f"cannot copy {source} to {target}: {error}") from None
     except OSError as error:
-        raise StorageError(f"can not write {target}: {error.strerror}") from None
+        raise StorageError(f"cannot write {target}: {error.strerror}") from None
 
 
 def _check_target(source: Path, target: Path, replace: bool) -> None:
@@ -121,7 +121,7 @@ def _open_copy(temporary: Path) -> sqlite3.Connection:
 
 
 def _check_space(connection: sqlite3.Connection, temporary: Path) -> None:
-    """Raise StorageError when the copy can not fit: the hub's own disk must not be filled in vain."""
+    """Raise StorageError when the copy cannot fit: the hub's own disk must not be filled in vain."""
     pages, page_size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
     free = shutil.disk_usage(temporary.parent).free
     if pages * page_size > free:

@@ -64,7 +64,7 @@ def examine(path: Path, on_check: Callable[[str], None] = lambda _name: None) ->
 
 
 def _failed(path: Path, error: sqlite3.Error) -> Finding:
-    return Finding("error", f"can not read {path}: {error}", _remedy(error))
+    return Finding("error", f"cannot read {path}: {error}", _remedy(error))
 
 
 def _remedy(error: sqlite3.Error) -> str:
@@ -76,7 +76,7 @@ def _examined(name: str, check: Check, connection: sqlite3.Connection) -> Iterat
     try:
         yield from check(connection)
     except sqlite3.Error as error:
-        yield Finding("error", f"can not check {name}: {error}", _remedy(error))
+        yield Finding("error", f"cannot check {name}: {error}", _remedy(error))
 
 
 def _schema(connection: sqlite3.Connection, path: Path) -> Finding:
@@ -163,7 +163,7 @@ def _log_ids(connection: sqlite3.Connection) -> Iterator[Finding]:
             "error", f"the last event id there can be, {log.MAX_ID}, is taken: nothing can be written", _RESTORE
         )
     elif max(given, head) >= _EXACT:
-        what = f"many JSON readers can not tell the latest event ids, up to {max(given, head)}, apart"
+        what = f"many JSON readers cannot tell the latest event ids, up to {max(given, head)}, apart"
         yield Finding("warning", what, "find out which program wrote them")
 
 
@@ -201,7 +201,7 @@ def _rows(connection: sqlite3.Connection) -> Iterator[Finding]:
     if huge:
         yield Finding(
             "warning",
-            f"{huge} messages have a version that many JSON readers can not tell from the next, the first is {first}",
+            f"{huge} messages have a version that many JSON readers cannot tell from the next, the first is {first}",
             "find out which program wrote them",
         )
     wrong = []
@@ -223,7 +223,7 @@ def _readable(connection: sqlite3.Connection) -> Iterator[Finding]:
         if rows.table == "events":
             yield Finding("warning", f"{what} (readers get replacement characters)", "events never change")
         else:
-            remedy = _REPAIR if rows.can_be_mended else "an id can not be repaired: find out which program wrote it"
+            remedy = _REPAIR if rows.can_be_mended else "an id cannot be repaired: find out which program wrote it"
             yield Finding("error", f"{what} (readers get replacement characters, or null)", remedy)
     if not found:
         yield Finding("ok", "all text is UTF-8, and all values are JSON")
@@ -253,7 +253,7 @@ _CHECKS: dict[str, Check] = _ANY_VERSION | {
 
 
 def repair(path: Path) -> Iterator[Finding]:
-    """Make missing indexes and triggers again, mend what readers can not have as it is, and empty the WAL.
+    """Make missing indexes and triggers again, mend what readers cannot have as it is, and empty the WAL.
 
     Rows are changed only where readers get something else than what is stored, and after a copy was made. The caller
     holds the writer lock, so no hub serves. A damaged file, or one of another version, is left alone.

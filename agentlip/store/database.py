@@ -81,7 +81,7 @@ def _fill_index(connection: sqlite3.Connection, path: Path) -> None:
     except sqlite3.DatabaseError as error:
         if is_busy(error):
             raise
-        logger.warning("The full-text index of %s can not be used: %s", path, error)
+        logger.warning("The full-text index of %s cannot be used: %s", path, error)
 
 
 class _Reader:
@@ -125,7 +125,7 @@ class Database:
         """Create or migrate the file and return its `db_id`. May block up to `timeout` seconds.
 
         Where a parent process has done so it is not done again: should the file be lost since, every use says so.
-        Raises StorageError with one clear line when the file can not be used.
+        Raises StorageError with one clear line when the file cannot be used.
         """
         if self.path not in _inherited:
             self.watch.known = None
@@ -142,11 +142,11 @@ class Database:
             return db_id
         except OSError as error:
             reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
-            raise StorageError(f"can not open {error.filename or self.path}: {reason}") from None
+            raise StorageError(f"cannot open {error.filename or self.path}: {reason}") from None
         except sqlite3.Error as error:
-            raise StorageError(f"can not use {self.path}: {error}") from None
+            raise StorageError(f"cannot use {self.path}: {error}") from None
         except ServiceUnavailable:
-            raise StorageError(f"can not use {self.path}: another process holds its lock") from None
+            raise StorageError(f"cannot use {self.path}: another process holds its lock") from None
         finally:
             self.close_lock()
 
@@ -177,9 +177,9 @@ class Database:
         # Only when it is missing: closing any descriptor of the file would drop the locks that
         # other SQLite connections of this process hold on it.
         if self.path.is_dir():
-            raise StorageError(f"can not open {self.path}: it is a folder")
+            raise StorageError(f"cannot open {self.path}: it is a folder")
         if self.path.is_symlink():  # whoever made it may choose where we write
-            raise StorageError(f"can not open {self.path}: it is a link; name the file itself")
+            raise StorageError(f"cannot open {self.path}: it is a link; name the file itself")
         if not self.path.exists():
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

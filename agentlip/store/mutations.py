@@ -121,7 +121,7 @@ def edit_message(
 ) -> tuple[Message, int]:
     old = queries.message(transaction.connection, message_id)
     if old.deleted_at is not None:
-        raise InvalidInput("A deleted message can not be edited")
+        raise InvalidInput("A deleted message cannot be edited")
     _check_version(old, expected_version)  # first: who is behind shall hear of that
     if not is_visible(content_raw):
         raise InvalidInput("content_raw must hold something visible")
@@ -227,7 +227,7 @@ def append_event(transaction: Transaction, name: str, scope: Scope, entity: Enti
     try:
         return transaction.append(name, scope, entity, data)
     except TypeError:
-        raise InvalidInput("data can not be written as JSON") from None
+        raise InvalidInput("data cannot be written as JSON") from None
 
 
 def add_attachment(
@@ -247,7 +247,7 @@ def add_attachment(
         orjson.dumps({"attachment": {"value_json": value}})  # it must still fit one level deeper, in the event
         value_json = orjson.dumps(value).decode()
     except TypeError:
-        raise InvalidInput("value_json can not be written as JSON") from None
+        raise InvalidInput("value_json cannot be written as JSON") from None
     if len(value_json) > MAX_VALUE_CHARS:
         raise PayloadTooLarge(f"value_json is over {MAX_VALUE_CHARS} characters")
     dedupe_key = value_json if dedupe_key is None else dedupe_key

@@ -62,7 +62,7 @@ class Peers:
         """Be heard and listen. Under gevent call it on the event loop's thread. Never raises.
 
         Call it before the log is first read: then no commit can fall between the two. When the folder
-        can not be used a warning says so, and the process is alone.
+        cannot be used a warning says so, and the process is alone.
         """
         try:
             self._open()

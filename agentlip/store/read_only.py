@@ -18,7 +18,7 @@ class ReadOnly:
     """One open file, for one thread; every read sees one moment."""
 
     def __init__(self, path: Path) -> None:
-        """Raises StorageError when it can not be read, or is none of ours."""
+        """Raises StorageError when it cannot be read, or is none of ours."""
         self._path = path
         try:
             self._connection = sqlite3.connect(
@@ -47,8 +47,8 @@ class ReadOnly:
 
     def _failure(self, error: sqlite3.Error) -> StorageError:
         if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DIRECTORY:
-            return StorageError(f"can not read {self._path}: its folder must be writable, as no hub has it open")
-        return StorageError(f"can not read {self._path}: {error}")
+            return StorageError(f"cannot read {self._path}: its folder must be writable, as no hub has it open")
+        return StorageError(f"cannot read {self._path}: {error}")
 
     def close(self) -> None:
         self._connection.close()

@@ -59,9 +59,9 @@ def restore(
         sync(database.parent)
         return Restored(database, database.stat().st_size, db_id, head, kept)
     except sqlite3.Error as error:
-        raise StorageError(f"can not restore {source}: {error}") from None
+        raise StorageError(f"cannot restore {source}: {error}") from None
     except OSError as error:
-        raise StorageError(f"can not write {database}: {error.strerror}") from None
+        raise StorageError(f"cannot write {database}: {error.strerror}") from None
 
 
 def _check_source(source: Path) -> None:

@@ -74,7 +74,7 @@ def search(
 def _by_index(
     connection: sqlite3.Connection, words: Sequence[str], where: _Where, limit: int
 ) -> tuple[list[Row], bool] | None:
-    """None when there is no index, or one that can not be used."""
+    """None when there is no index, or one that cannot be used."""
     if not full_text.is_kept(connection):
         return None
     match = " ".join('"' + word.replace('"', '""').replace("\0", " ") + '"' for word in words)
@@ -83,7 +83,7 @@ def _by_index(
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             raise
-        logger.warning("The full-text index can not be used, messages are searched one by one: %s", error)
+        logger.warning("The full-text index cannot be used, messages are searched one by one: %s", error)
         return None
 
 

@@ -43,7 +43,7 @@ class Statistics:
                 row = connection.execute(_FIGURES).fetchone()
                 sizes = _size(path), _size(path.with_name(path.name + "-wal"))
         except sqlite3.Error as error:
-            raise StorageError(f"can not read {path}: {error}") from None
+            raise StorageError(f"cannot read {path}: {error}") from None
         db_id, schema_version, head, channels, topics, messages = row
         return cls(str(db_id), schema_version or 0, head, channels, topics, messages, *sizes)
 

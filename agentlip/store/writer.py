@@ -326,7 +326,7 @@ class Writer:
         connection.execute("BEGIN IMMEDIATE")
 
     def _roll_back(self) -> None:
-        """Leave no transaction open; a connection that can not even do that is dropped."""
+        """Leave no transaction open; a connection that cannot even do that is dropped."""
         connection = self._connection
         if connection is None or not connection.in_transaction:
             return

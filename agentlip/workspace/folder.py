@@ -20,7 +20,7 @@ def prepare_folder(folder: Path) -> None:
             hand_over(path)
         check_folder(folder)
     except OSError as error:
-        raise ConfigError(f"can not make the folder {folder}: {error.strerror}") from None
+        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from None
 
 
 def check_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ _LOGIN_CODE_SECONDS = 600
 def make_login_code(folder: Path) -> str:
     """A code with which one person may sign in to the web page, once, in the next ten minutes. Raises ConfigError.
 
-    The folder keeps its hash, so all workers know it, and whoever reads a backup of the folder can not use it.
+    The folder keeps its hash, so all workers know it, and whoever reads a backup of the folder cannot use it.
     """
     code = secrets.token_urlsafe(24)
     codes = folder / LOGIN_CODES
@@ -29,7 +29,7 @@ def make_login_code(folder: Path) -> str:
         (codes / _hash_of(code)).touch(mode=0o600)
         hand_over(codes / _hash_of(code))
     except OSError as error:
-        raise ConfigError(f"can not write to {codes}: {error.strerror}") from None
+        raise ConfigError(f"cannot write to {codes}: {error.strerror}") from None
     return code
 
 

@@ -42,7 +42,7 @@ def check_writable(folder: Path) -> None:
     try:
         os.unlink(write_temporary(folder / SERVER_FILE, "\0" * 4096))
     except OSError as error:
-        raise ConfigError(f"can not write to {folder}: {error.strerror}") from None
+        raise ConfigError(f"cannot write to {folder}: {error.strerror}") from None
 
 
 def create_once(path: Path, text: str) -> None:

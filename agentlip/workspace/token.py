@@ -21,7 +21,7 @@ def load_or_make_token(folder: Path) -> str:
         if not os.path.lexists(path):
             create_once(path, secrets.token_hex(32) + "\n")
     except OSError as error:
-        raise ConfigError(f"can not use the token file {path}: {reason_of(path, error)}") from None
+        raise ConfigError(f"cannot use the token file {path}: {reason_of(path, error)}") from None
     is_private = folder.name != FOLDER and not folder.stat().st_mode & 0o077  # nobody else gets at what is in it
     return read_token(folder, 0o022 if is_private else 0o077)
 
@@ -32,7 +32,7 @@ def read_token(folder: Path, forbidden: int = 0) -> str:
     try:
         token = read_own(path, forbidden).strip()
     except OSError as error:
-        raise ConfigError(f"can not use the token file {path}: {reason_of(path, error)}") from None
+        raise ConfigError(f"cannot use the token file {path}: {reason_of(path, error)}") from None
     except UnicodeDecodeError:
         token = ""
     if not re.fullmatch(rf"[\x21-\x7e]{{{MIN_TOKEN_CHARS},}}", token):
@@ -47,5 +47,5 @@ def replace_token(folder: Path) -> str:
     try:
         replace(path, token + "\n")
     except OSError as error:
-        raise ConfigError(f"can not write the token file {path}: {error.strerror}") from None
+        raise ConfigError(f"cannot write the token file {path}: {error.strerror}") from None
     return token

@@ -38,7 +38,7 @@ class WriterLock:
         self._handle: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, recover a stale one. Raises LockHeld, or ConfigError when the file can not be used.
+        """Take the lock, recover a stale one. Raises LockHeld, or ConfigError when the file cannot be used.
 
         Waits some seconds when the hub itself is gone and only its workers are left, which notice soon.
         """
@@ -55,7 +55,7 @@ class WriterLock:
         except OSError as error:
             link = linked(self.path.parent.parent)
             reason = f"{link} is a link" if link else error.strerror
-            raise ConfigError(f"can not use the lock {self.path}: {reason}") from None
+            raise ConfigError(f"cannot use the lock {self.path}: {reason}") from None
 
     def _try_acquire(self) -> bool:
         with _opened_folder(self.path) as folder:

@@ -89,7 +89,7 @@ def test_an_existing_file_needs_force(here: WorkingFolder) -> None:
 def test_a_folder_that_is_missing_is_one_line(here: WorkingFolder) -> None:
     done = here.run("backup", "missing/copy")
     assert done.returncode == 1
-    assert words_of(done) == "can not write missing/copy: No such file or directory"
+    assert words_of(done) == "cannot write missing/copy: No such file or directory"
 
 
 def test_a_small_disk_is_one_line_and_stays_empty(here: WorkingFolder, tmp_path: Path) -> None:

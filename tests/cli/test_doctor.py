@@ -184,7 +184,7 @@ def test_a_file_that_is_no_database_is_one_error(here: WorkingFolder) -> None:
     done = here.run("doctor")
     assert done.returncode == 1
     assert [line for line in done.stdout.splitlines() if line.startswith("error")] == [
-        f"error: can not read {here.folder / 'db.sqlite3'}: file is not a database; restore a backup (docs/upkeep.md)"
+        f"error: cannot read {here.folder / 'db.sqlite3'}: file is not a database; restore a backup (docs/upkeep.md)"
     ]
 
 

@@ -333,7 +333,7 @@ def test_a_full_disk_ends_it_and_leaves_the_cursor_file_whole(here: WorkingFolde
         fill(disk)
         post(here, topic, "no room")
         assert listener.ended() == 1
-        assert listener.notes[1:] == [f"agentlip: can not write {disk / 'cursor'}: No space left on device"]
+        assert listener.notes[1:] == [f"agentlip: cannot write {disk / 'cursor'}: No space left on device"]
         wait_for_cursor(here, disk / "cursor", 2)
 
 

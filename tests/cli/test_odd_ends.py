@@ -34,8 +34,8 @@ def shell(hub: WorkingFolder, line: str, **env: str) -> subprocess.CompletedProc
                           stdin=subprocess.DEVNULL, capture_output=True, timeout=60)  # fmt: skip
 
 
-FULL = b"agentlip: can not write to standard output: No space left on device\n"
-CLOSED = b"agentlip: can not write to standard output: Bad file descriptor\n"
+FULL = b"agentlip: cannot write to standard output: No space left on device\n"
+CLOSED = b"agentlip: cannot write to standard output: Bad file descriptor\n"
 PRINTING = [
     "--help", "--version", "msg send --help", "channel list", "channel list --json", "msg tail odd/t", "search x",
     "events", "events --json", "listen --since 0", "tail --no-follow", "tail", "status", "doctor", "token show",
@@ -79,7 +79,7 @@ def test_nobody_who_reads_is_no_failure(hub: WorkingFolder, line: str) -> None:
 @pytest.mark.parametrize("line", ["msg send odd/t", "msg send odd/t -", "msg send odd/t --stdin", "msg edit msg_a"])
 def test_input_that_can_not_be_read_is_one_line(hub: WorkingFolder, line: str) -> None:
     ended = shell(hub, f"{line} <&-")
-    assert (ended.returncode, ended.stderr) == (1, b"agentlip: can not read standard input: Bad file descriptor\n")
+    assert (ended.returncode, ended.stderr) == (1, b"agentlip: cannot read standard input: Bad file descriptor\n")
 
 
 def test_input_is_read_when_output_is_closed(hub: WorkingFolder) -> None:

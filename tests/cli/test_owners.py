@@ -211,7 +211,7 @@ def test_a_link_in_the_place_of_the_database_is_refused_whoever_opens_it(tmp_pat
 
 def test_the_lock_of_the_database_is_named_when_it_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "db.sqlite3-lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match=r"can not open .*/db\.sqlite3-lock: it is a link$"):
+    with pytest.raises(StorageError, match=r"cannot open .*/db\.sqlite3-lock: it is a link$"):
         Database(tmp_path / "db.sqlite3").prepare()
     assert not (tmp_path / "elsewhere").exists()
 

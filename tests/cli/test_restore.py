@@ -87,5 +87,5 @@ def test_a_bad_file_is_one_line(here: WorkingFolder) -> None:
     (here.root / "copy").write_text("no database " * 1000)
     done = here.run("restore", "copy")
     assert done.returncode == 1
-    assert words_of(done) == "can not restore copy: file is not a database"
+    assert words_of(done) == "cannot restore copy: file is not a database"
     assert here.run("doctor").returncode == 0

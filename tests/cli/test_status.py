@@ -127,8 +127,8 @@ def test_a_database_that_can_not_be_read_is_said(here: WorkingFolder) -> None:
     (here.folder / "db.sqlite3").write_bytes(b"not a database at all" * 100)
     done = here.run("--json", "status")
     assert (done.returncode, done.stderr) == (3, "")
-    assert json_of(done)["remark"] == f"can not read {here.folder / 'db.sqlite3'}: file is not a database"
-    with pytest.raises(StorageError, match="can not read"):
+    assert json_of(done)["remark"] == f"cannot read {here.folder / 'db.sqlite3'}: file is not a database"
+    with pytest.raises(StorageError, match="cannot read"):
         Statistics.read(here.folder / "missing.sqlite3")
     assert not (here.folder / "missing.sqlite3").exists()
 

@@ -295,6 +295,6 @@ def test_a_remote_hub_is_named_by_options_variables_or_a_file(hub: WorkingFolder
     assert done(here, "--url", hub.url, "--token", token, "channel", "list") == expected
     assert done(here, "channel", "list", URL=f"{hub.url}/", TOKEN=token) == expected
     assert done(here, "--token", f"@{file}", "channel", "list", URL=hub.url) == expected
-    assert "can not read the token" in refused(here, 1, "--token", "@missing", "channel", "list", URL=hub.url)
+    assert "cannot read the token" in refused(here, 1, "--token", "@missing", "channel", "list", URL=hub.url)
     assert "a hub's URL looks like" in refused(here, 1, "channel", "list", URL="hub.example", TOKEN=token)
     assert token not in hub.run("--url", "http://127.0.0.1:1", "--token", token, "channel", "list").stderr

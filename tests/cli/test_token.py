@@ -154,4 +154,4 @@ def test_a_token_that_can_not_be_written_is_one_line(here: WorkingFolder) -> Non
     (here.folder / "auth_token").mkdir()
     done = here.run("token", "rotate")
     assert done.returncode == 1
-    assert words_of(done).startswith("can not write the token file")
+    assert words_of(done).startswith("cannot write the token file")

@@ -1,4 +1,4 @@
-"""A hub that can not be reached: which of the ways it is, and what to do."""
+"""A hub that cannot be reached: which of the ways it is, and what to do."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_where_nothing_listens(here: WorkingFolder) -> None:
 
 def test_a_name_that_can_not_be_resolved(here: WorkingFolder) -> None:
     words = refused(here, 3, "channel", "list", URL="http://no-such-host.invalid:8787")
-    assert words == "The name no-such-host.invalid can not be resolved; is the URL right, and the network up?"
+    assert words == "The name no-such-host.invalid cannot be resolved; is the URL right, and the network up?"
 
 
 @pytest.mark.slow

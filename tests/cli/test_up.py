@@ -70,7 +70,7 @@ def test_a_file_in_the_folders_place_is_one_line(here: WorkingFolder, command: s
     here.folder.touch()
     done = here.run(command)
     assert done.returncode == 1
-    assert words_of(done).startswith(f"can not make the folder {here.folder}")
+    assert words_of(done).startswith(f"cannot make the folder {here.folder}")
 
 
 def test_a_hub_in_the_foreground_has_the_pid_and_the_exit_code_of_the_command(here: WorkingFolder) -> None:
@@ -147,15 +147,15 @@ def test_a_port_in_use_is_one_line(here: WorkingFolder, args: list[str]) -> None
         here.make_workspace()
         done = here.run("up", "--port", port, *args)
     assert done.returncode == 1
-    assert words_of(done) == f"can not listen on 127.0.0.1, port {port}: Address already in use"
+    assert words_of(done) == f"cannot listen on 127.0.0.1, port {port}: Address already in use"
     assert writer_lock.holder(here.folder) is None
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"HOST": "203.0.113.1"}, "can not listen on 203.0.113.1, port 0: "),
-        ({"HOST": "no..host"}, "can not listen on no..host, port 0: "),
+        ({"HOST": "203.0.113.1"}, "cannot listen on 203.0.113.1, port 0: "),
+        ({"HOST": "no..host"}, "cannot listen on no..host, port 0: "),
         ({"WORKERS": "many"}, "AGENTLIP_WORKERS must be a whole number from 1 to 256, not 'many'"),
         ({"IDLE_SHUTDOWN": "15m"}, "AGENTLIP_IDLE_SHUTDOWN must be seconds"),
     ],
@@ -179,7 +179,7 @@ def test_the_last_words_of_a_hub_that_does_not_start_in_the_background_are_shown
     here.make_workspace()
     (here.folder / "server.json").mkdir()  # found out by the hub itself
     done = here.run("up", "--detach")
-    assert (done.returncode, words_of(done)) == (1, "can not write server.json: Is a directory")
+    assert (done.returncode, words_of(done)) == (1, "cannot write server.json: Is a directory")
     assert writer_lock.holder(here.folder) is None
 
 
@@ -189,7 +189,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
         filler = fill(disk)
         for args in ([], ["--detach"]):
             done = here.run("up", *args)
-            assert (done.returncode, words_of(done)) == (1, f"can not write to {here.folder}: No space left on device")
+            assert (done.returncode, words_of(done)) == (1, f"cannot write to {here.folder}: No space left on device")
         filler.unlink()
         here.up()
 
@@ -220,5 +220,5 @@ def test_a_folder_that_can_not_be_written_to_is_one_line() -> None:
         script.ready()
         script.go()
         _out, err = script.process.communicate(timeout=30)
-        assert err == f"agentlip: can not write to {here.folder}: Permission denied\n1\n"
+        assert err == f"agentlip: cannot write to {here.folder}: Permission denied\n1\n"
         here.folder.chmod(0o700)

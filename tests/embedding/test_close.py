@@ -1,4 +1,4 @@
-"""`close()`: nothing of a hub is left in the process that had it; and a hub that can not be started leaves nothing."""
+"""`close()`: nothing of a hub is left in the process that had it; and a hub that cannot be started leaves nothing."""
 
 from __future__ import annotations
 

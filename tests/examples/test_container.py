@@ -55,7 +55,7 @@ def _command(line: str) -> list[str]:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """The volume, as the image makes it; skips where namespaces can not be made."""
+    """The volume, as the image makes it; skips where namespaces cannot be made."""
     if os.geteuid() != 0 or subprocess.run(["unshare", "-mpf", "true"], capture_output=True).returncode:
         pytest.skip("only root may make namespaces, and not everywhere")
     if shutil.which("setpriv") is None:

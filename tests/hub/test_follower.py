@@ -233,7 +233,7 @@ def test_a_listener_goes_on_when_the_log_can_be_read_again(
         append(state, 1)
         connection.execute("ALTER TABLE events RENAME TO hidden")
         state.hub.follow(0, None, None, lambda event: seen.append(event.event_id))
-        eventually(lambda: "A listener's events can not be read" in caplog.text, 5, "the report")
+        eventually(lambda: "A listener's events cannot be read" in caplog.text, 5, "the report")
         connection.execute("ALTER TABLE hidden RENAME TO events")
     eventually(lambda: seen == [1], 10, "the event")
 

@@ -335,7 +335,7 @@ def test_a_log_that_can_not_be_read_for_a_while_loses_nothing(live: Live) -> Non
             connection.execute(INSERT)
             connection.execute("COMMIT")
         live.wait_for(listener, 1)
-        assert records.lines == ["The log can not be read; trying again"]
+        assert records.lines == ["The log cannot be read; trying again"]
         live.commit()
         live.wait_for(listener, 2)
         assert listener.received == live.log()

@@ -1,4 +1,4 @@
-"""The ends of a hub: stop, reload, interrupt, a log that can not be read; and the life of server.json."""
+"""The ends of a hub: stop, reload, interrupt, a log that cannot be read; and the life of server.json."""
 
 from __future__ import annotations
 

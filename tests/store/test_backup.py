@@ -195,7 +195,7 @@ def test_a_missing_database_is_not_made(tmp_path: Path, target: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"no database " * 1000], ids=["empty", "no database"])
 def test_what_is_no_database_is_not_copied(path: Path, target: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(StorageError, match="can not copy"):
+    with pytest.raises(StorageError, match="cannot copy"):
         back_up(path, target)
     assert os.listdir(target.parent) == []
 
@@ -220,7 +220,7 @@ def test_a_full_disk_leaves_nothing(large: Path, target: Path) -> None:
         [sys.executable, "-c", LIMITED, str(large), str(target.with_name("new"))],
         cwd=ROOT, capture_output=True, text=True, timeout=30,
     )  # fmt: skip
-    assert run.stdout.startswith(f"can not copy {large} to "), run.stderr
+    assert run.stdout.startswith(f"cannot copy {large} to "), run.stderr
     assert len(run.stdout.splitlines()) == 1
     assert os.listdir(target.parent) == [target.name]
 

@@ -335,7 +335,7 @@ def test_a_log_without_ids_is_an_error(foreign: sqlite3.Connection, path: Path, 
 
 def test_event_ids_beyond_what_readers_can_count_are_a_warning(foreign: sqlite3.Connection, path: Path) -> None:
     foreign.execute("INSERT INTO sqlite_sequence VALUES ('events', 9007199254740992)")
-    assert "many JSON readers can not tell the latest event ids, up to 9007199254740992, apart" in [
+    assert "many JSON readers cannot tell the latest event ids, up to 9007199254740992, apart" in [
         finding.what for finding in bad(path)
     ]
 

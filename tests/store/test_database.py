@@ -1,4 +1,4 @@
-"""Connections and first start: many at once, locks that go away in time, readers that can not write."""
+"""Connections and first start: many at once, locks that go away in time, readers that cannot write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What readers can not have as it is stored is found in every column of text, and stored as they get it."""
+"""What readers cannot have as it is stored is found in every column of text, and stored as they get it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_value_that_is_no_json_is_found_and_mended(
 def test_an_id_is_reported_and_left_alone(rows: sqlite3.Connection, path: Path) -> None:
     rows.execute(f"UPDATE enrichments SET id = {BAD}")
     (finding,) = wrong(path)
-    assert (finding.level, "an id can not be repaired" in finding.remedy) == ("error", True)
+    assert (finding.level, "an id cannot be repaired" in finding.remedy) == ("error", True)
     assert not any("mended" in it.what for it in checkup.repair(path))
     assert rows.execute("SELECT hex(id) FROM enrichments").fetchall() == [("6F6BFF",)]
 

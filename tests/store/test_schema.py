@@ -427,7 +427,7 @@ def test_a_file_without_a_db_id_is_refused(path: Path) -> None:
 @pytest.mark.parametrize("content", [b"just some text\n" * 500, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    with pytest.raises(StorageError, match="can not use") as caught:
+    with pytest.raises(StorageError, match="cannot use") as caught:
         Database(path).prepare()
     assert len(str(caught.value).splitlines()) == 1
     assert path.read_bytes() == content
@@ -435,5 +435,5 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, conten
 
 @pytest.mark.parametrize("where", [".", "missing/db.sqlite3"])
 def test_a_path_that_can_not_be_a_file_is_refused(tmp_path: Path, where: str) -> None:
-    with pytest.raises(StorageError, match="can not open"):
+    with pytest.raises(StorageError, match="cannot open"):
         Database(tmp_path / where).prepare()

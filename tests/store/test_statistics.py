@@ -59,7 +59,7 @@ def test_what_is_no_database_is_one_clear_error_and_makes_no_file(tmp_path: Path
     path = tmp_path / "db.sqlite3"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(StorageError, match="can not read") as caught:
+    with pytest.raises(StorageError, match="cannot read") as caught:
         Statistics.read(path)
     assert "\n" not in str(caught.value)
     assert os.listdir(tmp_path) == ([] if content is None else ["db.sqlite3"])

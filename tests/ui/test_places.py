@@ -119,4 +119,4 @@ def test_the_hosts_own_login_is_used(desk: str, visit: Visit) -> None:
     expect(page.get_by_role("heading", name="mine")).to_be_visible()
     sent = page.evaluate("fetch('session', {method: 'POST', headers: {'Content-Type': 'application/json'}, "
                          "body: '{\"token\": \"x\"}'}).then(answer => answer.status)")  # fmt: skip
-    assert sent == 400, "the host's login can not be passed by"
+    assert sent == 400, "the host's login cannot be passed by"

@@ -85,7 +85,7 @@ def _content(given: str | None, stdin: bool) -> str:
     except UnicodeDecodeError:
         raise click.UsageError("Standard input is not UTF-8 text") from None
     except OSError as error:
-        raise ConfigError(f"can not read standard input: {error.strerror}") from None
+        raise ConfigError(f"cannot read standard input: {error.strerror}") from None
 
 
 def _login_name() -> str:

@@ -107,7 +107,7 @@ class Command(click.Command):
 def _is_utf8(text: str) -> bool:
     try:
         text.encode()
-    except UnicodeEncodeError:  # Python keeps bytes it can not decode as halves of characters
+    except UnicodeEncodeError:  # Python keeps bytes it cannot decode as halves of characters
         return False
     return True
 

@@ -17,7 +17,7 @@ _CAN_NOT_BE_REPLACED = (errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM, err
 class CursorFile:
     """Read once, replaced after each event. The file is whole at every moment, so a kill loses nothing.
 
-    Where it can not be replaced (it is mounted by itself, its folder can not be written to) it is written in place, in
+    Where it cannot be replaced (it is mounted by itself, its folder cannot be written to) it is written in place, in
     one go. A link stays one.
     """
 
@@ -36,7 +36,7 @@ class CursorFile:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise ConfigError(f"can not read {self._shown}: {error.strerror}") from None
+            raise ConfigError(f"cannot read {self._shown}: {error.strerror}") from None
         except (ValueError, RecursionError):
             content = None
         if isinstance(content, int):
@@ -48,7 +48,7 @@ class CursorFile:
         return after, db_id if isinstance(db_id, str) else None
 
     def write(self, after: int, db_id: str | None) -> None:
-        """Raises ConfigError when the file can not be written."""
+        """Raises ConfigError when the file cannot be written."""
         text = json.dumps({"db_id": db_id, "after_event_id": after}) + "\n"
         try:
             if not self._in_place:
@@ -56,7 +56,7 @@ class CursorFile:
             if self._in_place:
                 self._overwrite(text.encode())
         except OSError as error:
-            raise ConfigError(f"can not write {self._shown}: {error.strerror}") from None
+            raise ConfigError(f"cannot write {self._shown}: {error.strerror}") from None
 
     def _replace(self, text: str) -> bool:
         """False when the file is there and can only be written in place."""

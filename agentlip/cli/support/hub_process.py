@@ -11,7 +11,7 @@ from ...workspace.server_file import read_server_file
 
 
 class HubProcess:
-    """One process of a hub. Its signals can not reach another process that gets its id later (on Linux)."""
+    """One process of a hub. Its signals cannot reach another process that gets its id later (on Linux)."""
 
     def __init__(self, pid: int) -> None:
         """Raises ProcessLookupError when there is no such process."""

@@ -125,7 +125,7 @@ def note(text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write to standard error; what can not be written there is lost."""
+    """Write to standard error; what cannot be written there is lost."""
     try:
         click.echo(text, err=True)
     except OSError:

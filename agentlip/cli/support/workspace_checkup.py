@@ -75,7 +75,7 @@ def _permissions(database: Path) -> Iterator[Finding]:
 
 
 def _of_others(database: Path) -> list[Path]:
-    """Files of the workspace that do not belong to its owner, who can not use them then."""
+    """Files of the workspace that do not belong to its owner, who cannot use them then."""
     folder = database.parent
     owner = folder.stat().st_uid
     inside = [folder / name for name in (TOKEN_FILE, SERVER_FILE, HUB_LOG, LOGIN_CODES, SIGNED_OUT, LOCK_FILE.parts[0])]

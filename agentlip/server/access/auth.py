@@ -87,7 +87,7 @@ def _status_of(answer: object) -> int:
 
 
 def _failure(answer: object, status: int) -> AgentlipError:
-    """The host can not say who it is. Logged here, or where an InternalError is answered."""
+    """The host cannot say who it is. Logged here, or where an InternalError is answered."""
     cause = answer if isinstance(answer, HTTPException) else RuntimeError(f"the login answered with status {status}")
     if status != 503:
         return InternalError.of(cause)

@@ -33,7 +33,7 @@ def end(folder: Path, session: str, seconds: float) -> None:
             _remove_old(place, 0)
         _touch(place / _name(session))
     except OSError as error:
-        raise ServiceUnavailable(f"can not write to the hub's folder: {error.strerror}") from None
+        raise ServiceUnavailable(f"cannot write to the hub's folder: {error.strerror}") from None
 
 
 def _touch(path: Path) -> None:

@@ -150,7 +150,7 @@ def when_ready(server: Any) -> None:
         _write_server_file(server)
     except OSError as error:
         server.agentlip_lock.release()
-        sys.exit(f"agentlip: can not write server.json: {error.strerror}")
+        sys.exit(f"agentlip: cannot write server.json: {error.strerror}")
     atexit.register(_clean_up, server, os.getpid())
     if sys.stderr.isatty():
         _welcome(server)

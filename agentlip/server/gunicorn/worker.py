@@ -3,7 +3,7 @@
 Requests are read, checked and turned into a WSGI environment by gunicorn, as ever.  What is ours is
 the way back: a response whose length is known leaves in one write instead of two, the Date header is
 made once a second, header names are checked once, and an access log that is off costs nothing.  It
-ends when its last call has.  And strangers can not hold what others need: see `connections`, and the
+ends when its last call has.  And strangers cannot hold what others need: see `connections`, and the
 ends of connections below.  The hub also runs under gunicorn's own `gevent` worker; a request then
 costs about 30 us more.
 """
@@ -334,7 +334,7 @@ def _names_other_coding(exc: Exception) -> bool:
 
 
 def _is_unread(req: Any, most: int) -> bool:
-    """Whether the connection can not go on because more than so many bytes of the body are still to come."""
+    """Whether the connection cannot go on because more than so many bytes of the body are still to come."""
     body = req.body
     if body.failed:
         return True

@@ -80,7 +80,7 @@ def _read_chunks(stream: Any, most: int) -> bytes:
 
 
 def _receive(call: Call, read: Callable[[int], bytes], most: int) -> bytes:
-    """Read so many bytes of the body, fewer where it ends. What the server can not make sense of is a bad body."""
+    """Read so many bytes of the body, fewer where it ends. What the server cannot make sense of is a bad body."""
     state, sock = call.state, socket_of(call.environ)
     if sock is not None:
         state.deadlines.start(sock, state.settings.body_timeout + most / _SLOWEST_BYTES_PER_SECOND)
