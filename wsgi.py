@@ -2,9 +2,10 @@
 
 import sys
 
-from agentlip import ConfigError, StorageError, create_app
+from agentlip import ConfigError, StorageError
+from agentlip.server.app import standalone
 
 try:
-    app = create_app()
+    app = standalone()
 except (ConfigError, StorageError) as error:
     sys.exit(f"agentlip: {error}")

@@ -53,13 +53,18 @@ class Agentlip:
         state.answers = route.register(blueprint) | table.register(blueprint, ui.ENDPOINTS if settings.ui else ())
         if settings.ui:
             ui.register(blueprint)
+        state.hosts = self._hosts(settings)
+        if state.hosts is not None:
+            _refuse_other_hosts(blueprint, state, state.hosts)
         if self._embedded:
             _exempt_from_csrf(app, blueprint)
             route.empty_bodies(blueprint)
-            if settings.allowed_hosts is not None:
-                _refuse_other_hosts(blueprint, state, AllowedHosts(settings.allowed_hosts))
         app.register_blueprint(blueprint, url_prefix=prefix)
         answer_unknown(app, blueprint, prefix or "", everything=bool(prefix) or not self._embedded)
+
+    def _hosts(self, settings: Settings) -> AllowedHosts | None:
+        """Which names the hub answers to; None where that is the host's affair."""
+        return None if settings.allowed_hosts is None else AllowedHosts(settings.allowed_hosts)
 
     def close(self, timeout: float = 5.0) -> None:
         """End the hubs of all applications that this object was given to, in this process; see HubState.close."""
@@ -76,6 +81,8 @@ class Agentlip:
 def _refuse_other_hosts(blueprint: Blueprint, state: HubState, hosts: AllowedHosts) -> None:
     @blueprint.before_request
     def check_host() -> Response | None:
+        if request.endpoint == "agentlip.unknown":
+            return None  # any page may be told that there is no such URL
         try:
             hosts.check(request.environ.get("HTTP_HOST"))
         except HostNotAllowed as error:

@@ -27,6 +27,7 @@ from ..store.store import Store
 from ..workspace.folder import prepare_folder
 from ..workspace.token import load_or_make_token
 from .access import tokens
+from .access.hosts import AllowedHosts
 from .access.limits import RateLimiter
 from .http.deadlines import Deadlines
 
@@ -120,6 +121,7 @@ class HubState:
         self.draining = False
         self.count_all_connections: Callable[[], int] = self.connection_count  # of all workers, where they are known
         self.calls = 0  # HTTP calls and WebSockets so far, but for /health
+        self.hosts: AllowedHosts | None = None
         self.answers: Mapping[str, Callable[..., Response]] = {}  # of the URLs without parameters
 
     if not TYPE_CHECKING:  # our own code names `commands`

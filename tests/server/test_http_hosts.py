@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from agentlip import Agentlip, create_app
+from agentlip import Agentlip
+from agentlip.server.app import standalone
 
 from ..running_hub import TOKEN, Hub
 from .calls import API
@@ -216,9 +217,10 @@ def test_a_header_with_underscores_is_no_word_of_a_proxy(start_hub: Callable[...
     assert set(guesses(hub, "10.0.0.2", header="X_Forwarded_For")[:20]) == {429}
 
 
-def test_a_hub_of_its_own_keeps_the_short_way(tmp_path: Path) -> None:
-    config = {"AGENTLIP_DB": str(tmp_path / "db.sqlite3"), "AGENTLIP_LOG_LEVEL": "error", "AGENTLIP_TRUSTED_PROXIES": 1}
-    app = create_app(config)
+def test_behind_proxies_the_plain_lane_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"DB": str(tmp_path / "db.sqlite3"), "LOG_LEVEL": "error", "TRUSTED_PROXIES": "1"}.items():
+        monkeypatch.setenv(f"AGENTLIP_{name}", value)
+    app = standalone()
     assert app.test_client().get("/health").status_code == 200
     assert not app._got_first_request
     app.extensions["agentlip"].close()

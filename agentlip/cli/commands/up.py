@@ -23,7 +23,7 @@ _PACKAGES = Path(__file__).resolve().parents[3]
 # Safe path: no file of the folder where the user happens to be is taken for a module.
 _PROGRAM = (
     *(sys.executable, "-P", "-m", "gunicorn", "-c", "python:agentlip.server.gunicorn.settings"),
-    "agentlip.server.app:create_app()",
+    "agentlip.server.app:standalone()",
 )
 
 

@@ -1,4 +1,4 @@
-"""The hub's two lanes: URLs answered before Flask, and the same URLs on Flask's way once somebody hooks in."""
+"""The plain lane of the standalone hub, and the same URLs on Flask's way: every answer is the same."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from werkzeug.serving import make_server
 
 from agentlip import create_app
 from agentlip.server.http.call import BODY_BYTES
+from agentlip.server.plain_lane import PlainLane
 
 from ..running_hub import TOKEN, eventually
 from .raw_socket import RawSocket
@@ -54,7 +55,12 @@ def end(app: Flask) -> None:
     state.store.close()
 
 
-def took_the_shortcut(app: Flask) -> bool:
+def in_the_plain_lane(app: Flask) -> Flask:
+    app.wsgi_app = PlainLane(app)  # type: ignore[method-assign]
+    return app
+
+
+def took_the_lane(app: Flask) -> bool:
     """No request has gone Flask's way yet."""
     return not app._got_first_request
 
@@ -73,8 +79,9 @@ pytestmark = pytest.mark.shares_a_hub
 
 @pytest.fixture(scope="module")
 def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lanes]:
-    """Two equal hubs; the second has a hook that does nothing but count."""
+    """Two equal hubs, the first of them in the lane; the second has a hook that does nothing but count."""
     short, long = (make(tmp_path_factory.mktemp(name)) for name in ("short", "long"))
+    in_the_plain_lane(short)
     hooked: list[str] = []
     long.before_request(lambda: hooked.append(flask.request.path))
     yield Lanes(short, long, hooked)
@@ -242,12 +249,13 @@ def app(tmp_path: Path) -> Iterator[Flask]:
     end(made)
 
 
-def test_without_hooks_flask_sees_no_request(app: Flask) -> None:
+def test_in_the_lane_flask_sees_no_request(app: Flask) -> None:
+    in_the_plain_lane(app)
     for url in URLS:
         app.test_client().get(url, headers=bearer())
-        assert took_the_shortcut(app)
+        assert took_the_lane(app)
     app.test_client().get("/nowhere")
-    assert not took_the_shortcut(app)
+    assert not took_the_lane(app)
 
 
 SIGNALS = (
@@ -293,7 +301,7 @@ def check_hook(app: Flask, install: Install) -> None:
 @pytest.mark.parametrize("kind", HOOKS)
 def test_what_is_hooked_in_runs_for_every_url(app: Flask, kind: str) -> None:
     check_hook(app, HOOKS[kind])
-    assert not took_the_shortcut(app)
+    assert not took_the_lane(app)
 
 
 def test_a_hook_may_answer_and_change_answers(app: Flask) -> None:
