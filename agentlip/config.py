@@ -184,15 +184,15 @@ SETTINGS: tuple[Setting, ...] = (
         "DB",
         ".agentlip/db.sqlite3",
         _path,
-        "The SQLite file. Its folder also holds the token and server.json. Unset: that of the workspace around the "
-        "working folder, or a new one in it.",
+        "The SQLite file. Its folder also holds the token and server.json. Unset: that of the nearest workspace, "
+        "from the working folder upwards, or a new one there.",
     ),
     Setting(
         "AUTH_TOKEN",
         None,
         _optional_token,
         "The token clients must show, at least 16 characters. Unset: made once and kept in `auth_token` beside the "
-        "database. Set to nothing: no token is configured, and the hub answers 503 `NO_AUTH_CONFIGURED`.",
+        "database. Empty: no token is configured, and the hub answers 503 `NO_AUTH_CONFIGURED`.",
     ),
     Setting(
         "HOST",
@@ -212,7 +212,7 @@ SETTINGS: tuple[Setting, ...] = (
         "BIND",
         None,
         _unix_socket,
-        "A UNIX socket to listen on in the place of an address and a port: `unix:/run/agentlip/hub.sock`.",
+        "A UNIX socket to listen on instead of an address and a port: `unix:/run/agentlip/hub.sock`.",
         of_server=True,
     ),
     Setting(
@@ -238,21 +238,20 @@ SETTINGS: tuple[Setting, ...] = (
         "SEND_TIMEOUT",
         30,
         _seconds,
-        "Seconds a client may refuse all bytes. A WebSocket is then closed with 1008, another connection is dropped.",
+        "Seconds a client may go without taking a byte. A WebSocket is then closed with 1008, any other "
+        "connection is dropped.",
     ),
-    Setting(
-        "BODY_TIMEOUT", 10, _seconds, "Seconds the body of a call has to arrive, and one more for each 16 KB of it."
-    ),
+    Setting("BODY_TIMEOUT", 10, _seconds, "Seconds the body of a call has to arrive, plus one for each 16 KB of it."),
     Setting("HELLO_TIMEOUT", 10, _seconds, "Seconds a new WebSocket has to say hello."),
     Setting("PING_INTERVAL", 25, _seconds, "Seconds between pings; a peer silent for two intervals is dropped."),
     Setting("RATE_LIMITS", "on", _switch, "`off` switches all rate limits off."),
-    Setting("RATE_LIMIT_PER_CLIENT", 100, _whole(1, 10_000_000), "Calls per second of one client, for long."),
+    Setting("RATE_LIMIT_PER_CLIENT", 100, _whole(1, 10_000_000), "Calls per second that one client may keep up."),
     Setting(
         "RATE_LIMIT_BURST",
         None,
         _optional_whole(1, 10_000_000),
-        "Calls that a client may make at once before that rate holds. Unset: 1,000, or the rate if that is more; for "
-        "rates below 100 the rate itself.",
+        "Calls that a client may make at once before that rate applies. Unset: 1,000, or the rate if it is higher; for "
+        "rates below 100, the rate itself.",
     ),
     Setting("RATE_LIMIT_GLOBAL", 1000, _whole(1, 10_000_000), "Calls per second of all clients, per worker."),
     Setting("ALLOWED_ORIGINS", "", _origins, "Browser origins, besides the hub's own, that may open a WebSocket."),
@@ -267,8 +266,8 @@ SETTINGS: tuple[Setting, ...] = (
         "TRUSTED_PROXIES",
         None,
         _optional_proxies,
-        "The reverse proxies before the hub, as a count or as addresses and networks: their `X-Forwarded-For` tells "
-        "the client's address. Unset: nobody's does.",
+        "The reverse proxies in front of the hub, as a count or as addresses and networks: their `X-Forwarded-For` "
+        "gives the client's address. Unset: none is trusted.",
         of_server=True,
     ),
     Setting(

@@ -88,7 +88,7 @@ class UriTooLong(InvalidInput):
 
 class ExpectationFailed(InvalidInput):
     status = 417
-    message = "The only expectation that is met is 100-continue"
+    message = "The only expectation supported is 100-continue"
 
 
 class UpgradeRequired(InvalidInput):
@@ -107,7 +107,7 @@ class HeadersTooLarge(InvalidInput):
 
 class UnknownCoding(InvalidInput):
     status = 501
-    message = "The only transfer coding that is known is chunked"
+    message = "The only transfer coding supported is chunked"
 
 
 class CrossChannelMove(AgentlipError):
@@ -175,7 +175,7 @@ class VersionConflict(AgentlipError):
 
     code = "VERSION_CONFLICT"
     status = 409
-    message = "The message has another version"
+    message = "The message has a different version"
 
 
 class PayloadTooLarge(AgentlipError):
@@ -238,7 +238,7 @@ class DatabaseLost(ServiceUnavailable):
 
 
 class LogAtEnd(ServiceUnavailable):
-    """Another program has taken the last event id there can be: nothing can be written to this log any more."""
+    """Another program has taken the last possible event id: nothing can be written to this log any more."""
 
     def __init__(self) -> None:
         super().__init__("no event ids are left", "The event log has no ids left; `agentlip doctor` says more")

@@ -24,7 +24,7 @@ def check_network(settings: Settings, host: str) -> None:
     """Raise ConfigError when other machines can reach the address, and nobody has allowed it. May ask the resolver."""
     if not settings.allow_network and not _is_loopback(host):
         raise ConfigError(
-            f"a hub on {host} can be reached by other machines: set AGENTLIP_ALLOW_NETWORK=on if it shall "
+            f"a hub on {host} can be reached by other machines: set AGENTLIP_ALLOW_NETWORK=on if that is intended "
             "(it speaks plain HTTP)"
         )
 

@@ -66,7 +66,8 @@ def test_a_hub_on_a_unix_socket_is_found_by_commands_and_clients(here: WorkingFo
     status = json.loads(here.run("--json", "status").stdout)
     assert status["url"] == "http+unix://" + str(path).replace("/", "%2F")
     assert (
-        words_of(here.run("ui")) == "this hub listens on a UNIX socket, which no browser opens: put a proxy before it"
+        words_of(here.run("ui"))
+        == "this hub listens on a UNIX socket, which browsers cannot open: put a proxy in front of it"
     )
     with HubClient(status["url"], here.server["auth_token"]) as client, client.stream(after=0) as events:
         assert next(events).name == "channel.created"

@@ -266,7 +266,7 @@ def test_no_link_is_followed(tmp_path: Path, process: subprocess.Popen[bytes], l
     (folder / link).parent.mkdir(parents=True)
     (folder / link).symlink_to(theirs / link)
     content = (theirs / "locks" / "writer.lock").read_bytes()
-    with pytest.raises(ConfigError, match=rf"cannot use the lock .*writer\.lock: {folder / link} is a link$"):
+    with pytest.raises(ConfigError, match=rf"cannot use the lock .*writer\.lock: {folder / link} is a symbolic link$"):
         WriterLock(folder).acquire()
     assert writer_lock.linked(folder) == folder / link
     assert (writer_lock.holder(folder), writer_lock.hub_process(folder)) == (None, None)
@@ -281,7 +281,7 @@ def test_no_link_is_followed(tmp_path: Path, process: subprocess.Popen[bytes], l
 def test_a_link_that_leads_nowhere_makes_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "locks").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="locks is a link"):
+    with pytest.raises(ConfigError, match="locks is a symbolic link"):
         WriterLock(tmp_path / "mine").acquire()
     assert not (tmp_path / "nowhere").exists()
 

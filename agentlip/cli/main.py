@@ -126,7 +126,7 @@ def _usage_line(error: click.ClickException) -> str:
 def main(context: click.Context) -> None:
     """Run a hub for AI agents and people, and talk to one.
 
-    The options below may stand anywhere in a command line.
+    The options below may appear anywhere on the command line.
     """
     if os.environ.get("NO_COLOR"):
         context.color = False

@@ -203,7 +203,7 @@ class Hub:
         while self._present and time.monotonic() < deadline:
             time.sleep(0.002)
         if self._present or not ended:
-            logger.warning("The hub is still at work %g s after it was closed", timeout)
+            logger.warning("The hub is still working %g s after it was closed", timeout)
 
     def _sweep(self) -> None:
         settings = self.settings

@@ -126,7 +126,7 @@ def _check_space(connection: sqlite3.Connection, temporary: Path) -> None:
     free = shutil.disk_usage(temporary.parent).free
     if pages * page_size > free:
         raise StorageError(
-            f"not enough room in {temporary.absolute().parent}: "
+            f"not enough space in {temporary.absolute().parent}: "
             f"the copy needs {pages * page_size} bytes, {free} are free"
         )
 
@@ -141,7 +141,7 @@ def _check_copy(temporary: Path, made: Backup) -> None:
             raise StorageError(f"the database is damaged, no copy was kept: {'; '.join(problems)}")
         row = copy.execute("SELECT value FROM meta WHERE key = 'db_id'").fetchone()
         if row != (made.db_id,) or log.latest(copy) != made.head:
-            raise StorageError("the copy is not what the database was; nothing was kept")
+            raise StorageError("the copy differs from the database, and was not kept")
 
 
 def sync(path: Path) -> None:

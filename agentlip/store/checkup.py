@@ -69,7 +69,7 @@ def _failed(path: Path, error: sqlite3.Error) -> Finding:
 
 def _remedy(error: sqlite3.Error) -> str:
     damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
-    return _RESTORE if damaged else "see that the file can be read, and run `agentlip doctor` again"
+    return _RESTORE if damaged else "make sure that the file can be read, and run `agentlip doctor` again"
 
 
 def _examined(name: str, check: Check, connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -85,7 +85,9 @@ def _schema(connection: sqlite3.Connection, path: Path) -> Finding:
         schema.check(connection, path)
         version = schema.version_of(connection)
     except StorageError as error:
-        return Finding("error", str(error), "" if "newer release" in str(error) else "see that this is the right file")
+        return Finding(
+            "error", str(error), "" if "newer release" in str(error) else "make sure that this is the right file"
+        )
     if version == schema.SCHEMA_VERSION:
         return Finding("ok", f"schema version {version}, with all tables and columns")
     return Finding(
@@ -113,7 +115,7 @@ def _integrity(connection: sqlite3.Connection) -> Iterator[Finding]:
     if orphans:
         yield Finding("error", f"{len(orphans)} rows refer to a row that is missing: {found}", _RESTORE)
     else:
-        yield Finding("ok", "every row that another one refers to is there")
+        yield Finding("ok", "no row refers to a missing one")
 
 
 def _strictness(connection: sqlite3.Connection) -> Iterator[Finding]:
@@ -150,7 +152,7 @@ def _log_ids(connection: sqlite3.Connection) -> Iterator[Finding]:
         ).fetchall()
         shown = ", ".join(f"{low}" if low == high else f"{low} to {high}" for low, high in gaps)
         lost = last - first + 1 - count
-        yield Finding("error", f"{lost} events are gone from the log, {shown} among them", _RESTORE)
+        yield Finding("error", f"{lost} events are missing from the log,  {shown} among them", _RESTORE)
     else:
         yield Finding("ok", f"{count} events, {first or 0} to {last or 0}, without a gap")
     given, head = (value or 0 for value in connection.execute(_GIVEN_AND_HEAD).fetchone())
@@ -159,9 +161,7 @@ def _log_ids(connection: sqlite3.Connection) -> Iterator[Finding]:
     elif given > head:
         yield Finding("warning", f"the log ends at {head}, but ids up to {given} were given out", _RESTORE)
     if max(given, head) >= log.MAX_ID:
-        yield Finding(
-            "error", f"the last event id there can be, {log.MAX_ID}, is taken: nothing can be written", _RESTORE
-        )
+        yield Finding("error", f"the last possible event id, {log.MAX_ID}, is taken: nothing can be written", _RESTORE)
     elif max(given, head) >= _EXACT:
         what = f"many JSON readers cannot tell the latest event ids, up to {max(given, head)}, apart"
         yield Finding("warning", what, "find out which program wrote them")
@@ -179,7 +179,7 @@ def _log_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
     # json_valid looks no further than a NUL.
     no_json = "typeof(data_json) <> 'text' OR NOT json_valid(data_json) OR instr(data_json, char(0))"
     yield _counted(connection, "events", "event_id", scopeless, "without the scope ids that their name asks for")
-    yield _counted(connection, "events", "event_id", no_json, "whose data is no JSON (readers get null)")
+    yield _counted(connection, "events", "event_id", no_json, "whose data is not JSON (readers get null)")
 
 
 def _counted(connection: sqlite3.Connection, table: str, key: str, condition: str, what: str) -> Finding:
@@ -295,9 +295,9 @@ def _mend(connection: sqlite3.Connection, path: Path) -> Iterator[Finding]:
         hand_over(copy)
         changed = row_repair.mend(connection)
     except (StorageError, sqlite3.Error, OSError) as error:
-        yield Finding("skipped", f"could not mend the rows that are not UTF-8 or JSON: {error}")
+        yield Finding("skipped", f"could not repair the rows that are not UTF-8 or JSON: {error}")
         return
-    yield Finding("repaired", f"mended {changed} values that were not UTF-8 or JSON; as they were, they are in {copy}")
+    yield Finding("repaired", f"mended {changed} values that were not UTF-8 or JSON; the originals are in {copy}")
 
 
 def _make(connection: sqlite3.Connection, part: parts.Part) -> Iterator[Finding]:

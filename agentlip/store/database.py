@@ -66,7 +66,7 @@ def public_error(error: sqlite3.Error) -> AgentlipError:
     reason = "full-text index damaged" if is_index_damage(error) else _UNAVAILABLE.get(code & 0xFF)
     public: AgentlipError = ServiceUnavailable(reason) if reason else InternalError()
     if code == sqlite3.SQLITE_CONSTRAINT_CHECK:  # a file of another hub may have stricter rules
-        public = InvalidInput("The database does not take such a value")
+        public = InvalidInput("The database does not accept such a value")
     public.__cause__ = error
     return public
 
@@ -76,7 +76,7 @@ def _fill_index(connection: sqlite3.Connection, path: Path) -> None:
     try:
         missing = full_text.missing(connection) if full_text.can_be_rebuilt(connection) else 0
         if missing:
-            logger.warning("The full-text index of %s lacks %d messages; it is made anew", path, missing)
+            logger.warning("The full-text index of %s lacks %d messages and is being rebuilt", path, missing)
             full_text.rebuild(connection)
     except sqlite3.DatabaseError as error:
         if is_busy(error):
@@ -141,7 +141,7 @@ class Database:
             self.watch.know()
             return db_id
         except OSError as error:
-            reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+            reason = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
             raise StorageError(f"cannot open {error.filename or self.path}: {reason}") from None
         except sqlite3.Error as error:
             raise StorageError(f"cannot use {self.path}: {error}") from None
@@ -179,7 +179,7 @@ class Database:
         if self.path.is_dir():
             raise StorageError(f"cannot open {self.path}: it is a folder")
         if self.path.is_symlink():  # whoever made it may choose where we write
-            raise StorageError(f"cannot open {self.path}: it is a link; name the file itself")
+            raise StorageError(f"cannot open {self.path}: it is a symbolic link; name the file itself")
         if not self.path.exists():
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

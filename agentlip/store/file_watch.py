@@ -49,7 +49,7 @@ class FileWatch:
         if fault != self.fault:
             self.fault = fault
             if fault is None:
-                logger.warning("The database is in its place again: %s", self._path)
+                logger.warning("The database is back in its place: %s", self._path)
             else:
                 logger.error("The %s while it was in use: %s", fault, self._path)
         return fault

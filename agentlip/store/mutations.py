@@ -30,7 +30,7 @@ MAX_VALUE_CHARS = 16_384
 def create_channel(transaction: Transaction, name: str, description: str | None) -> tuple[Channel, int]:
     same = names.twin(transaction.connection, "SELECT id, name FROM channels WHERE TRUE", (), "name", name)
     if same is not None:
-        raise AlreadyExists("A channel of this name exists", same)
+        raise AlreadyExists("A channel with this name already exists", same)
     channel = Channel(transaction.new_id("ch_"), name, description, transaction.now)
     transaction.execute(
         "INSERT INTO channels (id, name, description, created_at) VALUES (?, ?, ?, ?)",
@@ -73,7 +73,7 @@ def _refuse_same_title(transaction: Transaction, channel_id: str, title: str, bu
     rows = "SELECT id, title FROM topics WHERE channel_id = ? AND id <> ?"
     same = names.twin(transaction.connection, rows, (channel_id, but_topic_id), "title", title)
     if same is not None:
-        raise AlreadyExists("A topic of this title exists in the channel", same)
+        raise AlreadyExists("A topic with this title already exists in the channel", same)
 
 
 def post_message(

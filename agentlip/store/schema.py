@@ -164,7 +164,7 @@ def version_of(connection: sqlite3.Connection) -> int | None:
             raise ValueError
         return version
     except ValueError:
-        raise StorageError(f"the database has the schema version {str(row[0])[:40]!r}, which is no number") from None
+        raise StorageError(f"the database has the schema version {str(row[0])[:40]!r}, which is not a number") from None
 
 
 def migrate(connection: sqlite3.Connection, path: Path, now_ms: int) -> None:

@@ -176,7 +176,7 @@ class Store:
         self._writer.stop()
         self._peers.stop()
         if not concurrency.wait_for(self._writer.tasks + self._peers.tasks, time.monotonic() + timeout):
-            logger.warning("The database is still at work %g s after it was closed", timeout)
+            logger.warning("The database is still working %g s after it was closed", timeout)
         self._database.close()
 
 

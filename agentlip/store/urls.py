@@ -74,7 +74,7 @@ def check_link(value: dict[str, Any]) -> None:
     """Raise InvalidInput unless `value` may be the value of a `url` or `link` attachment."""
     url = value.get("url")
     if not isinstance(url, str) or not _is_safe_url(url):
-        raise InvalidInput(f"value_json.url must be a http(s) URL of at most {MAX_URL} characters")
+        raise InvalidInput(f"value_json.url must be an http(s) URL of at most {MAX_URL} characters")
     for key in ("title", "description"):
         label = value.get(key)
         if label is not None and (not isinstance(label, str) or len(label) > MAX_LABEL or _is_unsafe(label)):
@@ -131,7 +131,7 @@ def _any(patterns: Iterable[re.Pattern[str]], url: str, deadline: float) -> bool
 
 @lru_cache(maxsize=64)
 def _tell(pattern: str) -> None:
-    logger.warning("The URL pattern %r takes too long; URLs for which it does become no attachments", pattern)
+    logger.warning("The URL pattern %r takes too long; URLs on which it does never become attachments", pattern)
 
 
 def _is_unsafe(text: str) -> bool:

@@ -319,7 +319,7 @@ class Writer:
 
     def _rebuild(self, connection: sqlite3.Connection) -> None:
         """Fill the full-text index anew, and begin again: what the group has written is undone. May take seconds."""
-        logger.warning("The full-text index does not fit the messages; it is made anew")
+        logger.warning("The full-text index does not match the messages and is being rebuilt")
         self._has_rebuilt = True
         connection.execute("ROLLBACK")
         full_text.rebuild(connection)

@@ -31,7 +31,8 @@ def check_folder(folder: Path) -> None:
     if found.st_mode & (0o022 if folder.name == FOLDER else 0o002):
         mode = stat.S_IMODE(found.st_mode)
         raise ConfigError(
-            f"others may write to the folder {folder} (mode {mode:04o}): run `chmod go-w {folder}`, or name another one"
+            f"others may write to the folder {folder} (mode {mode:04o}): run `chmod go-w {folder}`, or use "
+            "another folder"
         )
 
 

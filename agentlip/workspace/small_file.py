@@ -31,7 +31,7 @@ def read_own(path: Path, forbidden: int) -> str:
 
 def reason_of(path: Path, error: OSError) -> str:
     if error.errno == errno.ELOOP:
-        return "it is a link"
+        return "it is a symbolic link"
     if error.errno == errno.EACCES and os.path.lexists(path):
         return f"{error.strerror}; it belongs to {name_of(path.lstat().st_uid)}"
     return error.strerror or str(error)

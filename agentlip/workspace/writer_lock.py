@@ -54,7 +54,7 @@ class WriterLock:
                 time.sleep(0.05)
         except OSError as error:
             link = linked(self.path.parent.parent)
-            reason = f"{link} is a link" if link else error.strerror
+            reason = f"{link} is a symbolic link" if link else error.strerror
             raise ConfigError(f"cannot use the lock {self.path}: {reason}") from None
 
     def _try_acquire(self) -> bool:
@@ -95,7 +95,7 @@ class WriterLock:
 
 @contextmanager
 def _opened_folder(path: Path) -> Iterator[int]:
-    """The folder of the lock file. Raises OSError, also when it is a link."""
+    """The folder of the lock file. Raises OSError, also when it is a symbolic link."""
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         yield folder
@@ -120,7 +120,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def linked(folder: Path) -> Path | None:
-    """The lock file of this workspace, or its folder, when it is a link and so no hub can start; else None."""
+    """The lock file of this workspace, or its folder, when it is a symbolic link and so no hub can start; else None."""
     path = folder / LOCK_FILE
     return next((part for part in (path.parent, path) if part.is_symlink()), None)
 
@@ -157,9 +157,8 @@ def wait_for_orphans(folder: Path, timeout: float = _ORPHAN_SECONDS) -> bool:
 
 def foreign_holder(pid: int, path: Path) -> str:
     """The line about a lock file that a living process has written, but does not hold."""
-    return (
-        f"process {pid} serves this workspace, or has left its lock behind: stop it, or remove {path} if it is no hub"
-    )
+    remedy = f"stop it, or remove {path} if it is not a hub"
+    return f"process {pid} serves this workspace, or has left its lock behind: {remedy}"
 
 
 def hub_process(folder: Path) -> int | None:

@@ -96,5 +96,5 @@ def test_a_small_disk_is_one_line_and_stays_empty(here: WorkingFolder, tmp_path:
     with small_disk(tmp_path, 64) as disk:
         done = here.run("backup", disk / "copy")
         assert done.returncode == 1
-        assert words_of(done).startswith(f"not enough room in {disk}")
+        assert words_of(done).startswith(f"not enough space in {disk}")
         assert os.listdir(disk) == []

@@ -192,7 +192,7 @@ def test_without_a_workspace_there_is_one_line(here: WorkingFolder, tmp_path: Pa
     (here.folder / "db.sqlite3").unlink()
     done = here.run("--workspace", tmp_path, "doctor")
     assert done.returncode == 1
-    assert "is no workspace" in words_of(done)
+    assert "is not a workspace" in words_of(done)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_link_that_no_hub_follows_is_found(here: WorkingFolder, tmp_path: Path
     path.unlink(missing_ok=True)
     path.parent.mkdir(exist_ok=True)
     path.symlink_to(tmp_path / "elsewhere")
-    found = f"error: {path} is a link, which no hub follows; remove it: the next hub makes it anew"
+    found = f"error: {path} is a symbolic link, which no hub follows; remove it: the next hub makes a new one"
     assert doctor(here, code=1) == [found]
     path.unlink()
     assert doctor(here) == []

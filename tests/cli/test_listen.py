@@ -291,7 +291,7 @@ def test_a_cursor_file_that_is_no_file_is_refused(here: WorkingFolder) -> None:
     os.mkfifo(here.root / "pipe")
     for name in ("pipe", "/dev/null"):
         done = here.run("listen", "--cursor-file", name)
-        assert (done.returncode, words_of(done)) == (1, f"{name} is no regular file")
+        assert (done.returncode, words_of(done)) == (1, f"{name} is not a regular file")
 
 
 def test_the_start_without_a_cursor_says_nothing_about_one(here: WorkingFolder) -> None:

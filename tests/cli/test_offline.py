@@ -77,7 +77,7 @@ def test_what_is_not_there_is_not_found(filled: Filled) -> None:
 def test_without_a_workspace_it_is_one_line(tmp_path: Path) -> None:
     here = WorkingFolder(tmp_path)
     assert refused(here, 1, "channel", "list", "--offline").startswith("no workspace here or above; make one with")
-    assert "is no workspace" in refused(here, 1, "events", "--offline", "--workspace", tmp_path)
+    assert "is not a workspace" in refused(here, 1, "events", "--offline", "--workspace", tmp_path)
     assert os.listdir(tmp_path) == []
     gone = tmp_path / "gone.sqlite3"
     assert str(gone) in refused(here, 1, "events", "--offline", DB=gone)

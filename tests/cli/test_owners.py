@@ -186,7 +186,10 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
         here.make_workspace()
         theirs = tmp_path / "theirs"
         shutil.copytree(here.folder, theirs)
-        for name, words in {"auth_token": "it is a link", "db.sqlite3": "it is a link; name the file itself"}.items():
+        for name, words in {
+            "auth_token": "it is a symbolic link",
+            "db.sqlite3": "it is a symbolic link; name the file itself",
+        }.items():
             (here.folder / name).rename(tmp_path / name)
             (here.folder / name).symlink_to(theirs / name)
             done = here.run("up", "--detach")
@@ -204,14 +207,14 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
 
 def test_a_link_in_the_place_of_the_database_is_refused_whoever_opens_it(tmp_path: Path) -> None:
     (tmp_path / "db.sqlite3").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match="it is a link"):
+    with pytest.raises(StorageError, match="it is a symbolic link"):
         Database(tmp_path / "db.sqlite3").prepare()
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_the_lock_of_the_database_is_named_when_it_is_a_link(tmp_path: Path) -> None:
     (tmp_path / "db.sqlite3-lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StorageError, match=r"cannot open .*/db\.sqlite3-lock: it is a link$"):
+    with pytest.raises(StorageError, match=r"cannot open .*/db\.sqlite3-lock: it is a symbolic link$"):
         Database(tmp_path / "db.sqlite3").prepare()
     assert not (tmp_path / "elsewhere").exists()
 

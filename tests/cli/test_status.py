@@ -120,7 +120,7 @@ def test_a_process_that_has_the_lock_and_does_not_answer_is_told_of(here: Workin
         facts = json_of(here.run("--json", "status"))
         other.kill()
     assert (facts["status"], facts["pid"]) == ("not answering", other.pid)
-    assert facts["remark"] == "a process has the lock; it may be starting, see hub.log"
+    assert facts["remark"] == "a process holds the lock; it may be starting, see hub.log"
 
 
 def test_a_database_that_can_not_be_read_is_said(here: WorkingFolder) -> None:

@@ -60,7 +60,7 @@ def rows(text: str) -> list[list[str]]:
 def test_channels_are_created_and_listed(hub: WorkingFolder) -> None:
     identifier = done(hub, "channel", "create", "zoo", "--description", "Animals")
     assert [identifier, "zoo", "Animals"] in rows(done(hub, "channel", "list"))
-    exists = f"A channel of this name exists (reason ALREADY_EXISTS, id {identifier})"
+    exists = f"A channel with this name already exists (reason ALREADY_EXISTS, id {identifier})"
     assert refused(hub, 1, "channel", "create", "zoo") == exists
     assert refused(hub, 1, "channel", "create", " ") == "NAME must be a non-blank string"
 
@@ -170,7 +170,7 @@ def test_attachments_are_added_once_and_listed(hub: WorkingFolder) -> None:
     [
         ([], "Give either --url or --value"),
         (["--url", "https://example.com/", "--value", "{}"], "Give either --url or --value"),
-        (["--value", "{}"], "Say what it is: --kind"),
+        (["--value", "{}"], "Say of which kind it is: --kind"),
         (["--kind", "x", "--value", "[1]"], "--value must be a JSON object"),
         (["--kind", "x", "--value", "{"], "--value must be a JSON object"),
         (["--url", "javascript:alert(1)"], ""),

@@ -48,7 +48,7 @@ def test_without_a_hub_there_is_a_new_token_for_the_next_one(here: WorkingFolder
     assert len(bytes.fromhex(kept(here))) == 32
     assert kept(here) != old
     assert stat.S_IMODE((here.folder / "auth_token").stat().st_mode) == 0o600
-    assert "the next hub takes it" in done.stdout
+    assert "which the next hub will use" in done.stdout
     assert old not in done.stdout
     assert kept(here) not in done.stdout
     (here.folder / "auth_token").write_text("damaged")
@@ -88,7 +88,7 @@ def test_a_token_that_is_configured_here_is_shown_and_not_replaced(here: Working
     assert words_of(done).startswith("AGENTLIP_AUTH_TOKEN gives the token, the file auth_token is not used")
     done = here.run("token", "show", AUTH_TOKEN="")
     assert done.returncode == 1
-    assert words_of(done).startswith("AGENTLIP_AUTH_TOKEN is set to nothing: no token is configured")
+    assert words_of(done).startswith("AGENTLIP_AUTH_TOKEN is empty: no token is configured")
     assert kept(here) == before
 
 

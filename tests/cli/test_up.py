@@ -47,7 +47,7 @@ def test_init_makes_a_workspace_here_and_says_what_is_next_and_again_changes_not
     before = snapshot(here.folder)
     again = here.run("init")
     assert again.returncode == 0
-    assert f"A workspace already: {here.folder}\n" in again.stdout
+    assert f"Already a workspace: {here.folder}\n" in again.stdout
     assert snapshot(here.folder) == before
 
 
@@ -171,7 +171,7 @@ def test_a_bad_setting_is_one_line(here: WorkingFolder, settings: dict[str, str]
 def test_a_bad_duration_is_refused(here: WorkingFolder, duration: str) -> None:
     done = here.run("up", "--idle-shutdown", duration)
     assert done.returncode == 1
-    assert "is no duration such as 90, 90s, 15m or 2h" in done.stderr
+    assert "is not a duration such as 90, 90s, 15m or 2h" in done.stderr
     assert not here.folder.exists()
 
 

@@ -182,7 +182,7 @@ def test_a_gap_in_the_log_is_found(foreign: sqlite3.Connection, path: Path) -> N
     foreign.execute("DELETE FROM events WHERE event_id IN (7, 10, 11)")
     foreign.execute(sql)
     assert only(path).level == "error"
-    assert only(path).what == "3 events are gone from the log, 7, 10 to 11 among them"
+    assert only(path).what == "3 events are missing from the log,  7, 10 to 11 among them"
     assert repaired(path) == []
 
 
@@ -200,8 +200,8 @@ def test_the_sequence_of_ids_must_stand_at_the_head(
     [
         (TIME, "message.created", "ch_1", "{}", "error", "1 events without the scope ids that their name asks for"),
         (TIME, "my.own", None, "{}", "error", "1 events without the scope ids"),
-        (TIME, "my.own", "ch_1", "{", "error", "1 events whose data is no JSON"),
-        (TIME, "my.own", "ch_1", "{}\0", "error", "1 events whose data is no JSON"),
+        (TIME, "my.own", "ch_1", "{", "error", "1 events whose data is not JSON"),
+        (TIME, "my.own", "ch_1", "{}\0", "error", "1 events whose data is not JSON"),
         ("today", "my.own", "ch_1", "{}", "warning", "1 of events"),
     ],
 )
@@ -329,7 +329,7 @@ def test_a_log_without_ids_is_an_error(foreign: sqlite3.Connection, path: Path, 
                         (TIME, "own", "ch", "{}"))  # fmt: skip
     else:
         foreign.execute("INSERT INTO sqlite_sequence VALUES ('events', 9223372036854775807)")
-    words = "the last event id there can be, 9223372036854775807, is taken: nothing can be written"
+    words = "the last possible event id, 9223372036854775807, is taken: nothing can be written"
     assert [finding.level for finding in bad(path) if finding.what == words] == ["error"]
 
 

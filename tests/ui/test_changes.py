@@ -184,7 +184,7 @@ def test_names_that_exist_are_refused_in_the_dialog(hub: Hub, topic: str, visit:
     page.get_by_role("button", name="New channel").click()
     page.get_by_label("Name", exact=True).fill("test_names_that_exist_are_refused_in_the_dialog")
     page.get_by_role("button", name="Create channel").click()
-    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("A channel of this name exists")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("A channel with this name already exists")
     expect(page.get_by_label("Name", exact=True)).to_have_value("test_names_that_exist_are_refused_in_the_dialog")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)

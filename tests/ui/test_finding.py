@@ -37,7 +37,7 @@ def test_a_search_leads_to_the_message(hub: Hub, visit: Visit) -> None:
     page.go_back()
     page.get_by_role("searchbox", name="Search messages").fill("no such words")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Nothing holds all of these words")).to_be_visible()
+    expect(page.get_by_text("No message contains all of these words")).to_be_visible()
     page.goto(f"{hub.url}/ui/?q=straw")
     expect(page.locator(".results li")).to_have_count(50)
     page.get_by_role("button", name="More").click()
@@ -69,7 +69,7 @@ def test_one_jumps_to_channels_and_topics_by_typing(hub: Hub, visit: Visit) -> N
     page.keyboard.press("Control+k")
     expect(page.get_by_role("combobox", name="A channel or topic")).to_be_focused()
     page.keyboard.type("unheard-of")
-    expect(page.get_by_text("Nothing is called so.")).to_be_visible()
+    expect(page.get_by_text("Nothing has such a name.")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 

@@ -68,7 +68,7 @@ def add_attachment(
     content = _content(url, value)
     kind = kind or ("url" if url else None)
     if kind is None:
-        raise click.UsageError("Say what it is: --kind")
+        raise click.UsageError("Say of which kind it is: --kind")
     with context.client() as client:
         result = client.add_attachment(
             topic_id(client, topic), kind, content, key=key, dedupe_key=dedupe_key, source_message_id=source_message
@@ -76,7 +76,7 @@ def add_attachment(
     if context.as_json:
         output.json_value(result, attachment_id=result.attachment.id, deduplicated=result.event_id is None)
     else:
-        done = "Attached" if result.event_id is not None else "Was attached before:"
+        done = "Attached" if result.event_id is not None else "Already attached:"
         output.made(result.attachment.id, f"{done} {result.attachment.id}")
 
 

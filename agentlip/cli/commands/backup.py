@@ -22,12 +22,12 @@ from ..support.output import json_value, record
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.pass_obj
 def backup(context: Context, file: Path, force: bool) -> None:
-    """Copy the database to FILE, also while a hub writes to it.
+    """Copy the database to FILE, even while a hub writes to it.
 
     FILE gets mode 0600. No token is needed.
 
-    The copy is checked before it gets its name. Printed are its path, its size in bytes, the identity of its event
-    log and the last event in it. Keep it as secret as the workspace: it holds every message, but no token.
+    The copy is checked before it gets its name. The output is its path, its size in bytes, the identity of its
+    event log and the last event in it. Keep it as secret as the workspace: it holds every message, but no token.
     """
     source = context.database
     end_on_signals()

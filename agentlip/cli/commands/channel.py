@@ -37,7 +37,7 @@ def list_channels(context: Context) -> None:
 @channel.command("create")
 @field("name", "--name")
 @click.option("--description", help="What the channel is for.")
-@click.option("--if-missing", is_flag=True, help="When there is a channel of this name, that is fine.")
+@click.option("--if-missing", is_flag=True, help="Succeed if there is already a channel of this name.")
 @click.pass_obj
 def create_channel(context: Context, name: str, description: str | None, if_missing: bool) -> None:
     """Create a channel. Its name is unique, 1 to 100 characters.
@@ -50,7 +50,7 @@ def create_channel(context: Context, name: str, description: str | None, if_miss
     if context.as_json:
         output.json_value({"channel": made, "event_id": event_id}, channel_id=made.id)
     else:
-        done = "Created channel" if event_id is not None else "There is a channel"
+        done = "Created channel" if event_id is not None else "There is already a channel"
         output.made(made.id, f"{done} {made.name}: {made.id}")
 
 

@@ -18,15 +18,15 @@ _COLOURS = {"ok": "green", "warning": "yellow", "error": "red", "repaired": "cya
 
 
 @click.command()
-@click.option("--repair", is_flag=True, help="First put right what is safe, see docs/cli.md.")
+@click.option("--repair", is_flag=True, help="First repair what is safe to repair; see docs/cli.md.")
 @click.pass_obj
 @click.pass_context
 def doctor(click_context: click.Context, context: Context, repair: bool) -> None:
     """Check the workspace and its database.
 
-    The schema, the event log, the lock, the token, permissions and room on the disk are looked at.
+    It looks at the schema, the event log, the lock, the token, permissions and free disk space.
 
-    Nothing is changed without --repair, and a hub may run meanwhile. The exit code is 1 when there is an error.
+    Nothing is changed without --repair, and a hub may be running. The exit code is 1 if there is an error.
     """
     findings = _findings(context, repair)
     if context.as_json:

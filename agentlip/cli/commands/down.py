@@ -23,14 +23,14 @@ _KILL_SECONDS = 5.0
 
 @click.command()
 @click.option(
-    "--timeout", type=click.FloatRange(0, 3600), default=15, show_default=True, help="Seconds to wait for its end."
+    "--timeout", type=click.FloatRange(0, 3600), default=15, show_default=True, help="Seconds to wait for it to end."
 )
-@click.option("--force", is_flag=True, help="Kill it and its workers when it has not ended by then.")
+@click.option("--force", is_flag=True, help="Kill it and its workers if it has not ended by then.")
 @click.pass_obj
 def down(context: Context, timeout: float, force: bool) -> None:
     """Stop the workspace's hub and wait until it is gone.
 
-    WebSockets are closed with 1001 and calls under way are finished. Exits with 3 when no hub runs.
+    WebSockets are closed with 1001 and calls under way are finished. Exits with 3 if no hub is running.
     """
     folder = context.database.parent
     process = HubProcess.find(folder)

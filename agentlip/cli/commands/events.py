@@ -17,10 +17,10 @@ from ..support.places import Places
 
 @click.command(cls=Command)
 @click.option(
-    "--after", "--since", metavar="N", type=click.IntRange(0), help="Those after this event id. [default: 0, all]"
+    "--after", "--since", metavar="N", type=click.IntRange(0), help="Only events after this id. [default: 0, all]"
 )
-@click.option("--tail", metavar="N", type=click.IntRange(1), help="The last ones: how many.")
-@click.option("--limit", metavar="N", type=click.IntRange(1), default=100, show_default=True, help="At most so many.")
+@click.option("--tail", metavar="N", type=click.IntRange(1), help="Only the last N events.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=100, show_default=True, help="At most this many.")
 @of_places
 @click.pass_obj
 def events(

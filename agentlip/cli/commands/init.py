@@ -36,12 +36,12 @@ def make_workspace(settings: Settings, new: bool = False) -> bool:
 
 @click.command()
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
-@click.option("--new", is_flag=True, help="Also when there was a database that is gone.")
+@click.option("--new", is_flag=True, help="Make an empty database even if an old one is gone.")
 @click.pass_obj
 def init(context: Context, folder: Path | None, new: bool) -> None:
     """Make a workspace in DIR, or here.
 
-    That is a folder .agentlip with a database and a token. Doing it again changes nothing.
+    A workspace is a folder .agentlip with a database and a token. Running this again changes nothing.
     """
     root = (folder or Path(context.workspace or ".")).expanduser().absolute()
     database = root / FOLDER / DATABASE
@@ -52,5 +52,5 @@ def init(context: Context, folder: Path | None, new: bool) -> None:
     if is_new:
         click.echo(f"Made a workspace: {database.parent}")
     else:
-        click.echo(f"A workspace already: {database.parent}")
+        click.echo(f"Already a workspace: {database.parent}")
     click.echo("Run its hub with `agentlip up`, or in the background with `agentlip up --detach`.")

@@ -24,16 +24,16 @@ _LOOK_SECONDS = 0.5
     "--since",
     metavar="ID",
     type=click.IntRange(0),
-    help="Begin after this event id; 0: at the start. [default: from now on]",
+    help="Start after this event id; 0 is the start of the log. [default: from now on]",
 )
 @click.option(
     "--cursor-file",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep in this file how far it is, and go on from there the next time.",
+    help="Keep the position in this file, and continue from there next time.",
 )
 @of_places
-@click.option("--wait", is_flag=True, help="When no hub is running, wait for one.")
+@click.option("--wait", is_flag=True, help="If no hub is running, wait for one.")
 @click.pass_obj
 def listen(
     context: Context,
@@ -45,8 +45,8 @@ def listen(
 ) -> None:
     """Print every event, in a pipe as JSON lines.
 
-    On a terminal they are the lines for people of `agentlip tail`, unless there is --json. It goes on for ever: it
-    connects again after every break, and goes on where it was. News about the connection go to standard error. It ends
+    On a terminal it prints the readable lines of `agentlip tail`, unless --json is given. It never stops by itself: it
+    reconnects after every break and continues where it was. Notes about the connection go to standard error. It ends
     when it is interrupted, or when nobody reads its output any more.
 
     \b

@@ -24,9 +24,9 @@ from . import channel as channels
 from . import topic as topics
 
 _VERSION = click.option(
-    "--expected-version", type=int, help="Change nothing, and exit with 2, when the message has another version."
+    "--expected-version", type=int, help="Change nothing, and exit with 2, if the message has a different version."
 )
-_STDIN = click.option("--stdin", is_flag=True, help="The content is what standard input holds.")
+_STDIN = click.option("--stdin", is_flag=True, help="Read the content from standard input.")
 
 
 @click.group(cls=Group)
@@ -41,13 +41,15 @@ def msg() -> None:
 @field("topic", "--topic-id", "--topic")
 @field("content", "--content", needed=False)
 @_STDIN
-@click.option("--sender", envvar="AGENTLIP_SENDER", help="Who says it. [default: AGENTLIP_SENDER or the login name]")
-@click.option("--create", is_flag=True, help="Make the channel and the topic of channel/title when they are missing.")
+@click.option(
+    "--sender", envvar="AGENTLIP_SENDER", help="The name to post under. [default: AGENTLIP_SENDER or the login name]"
+)
+@click.option("--create", is_flag=True, help="Create the channel and the topic of channel/title if they are missing.")
 @click.pass_obj
 def send(context: Context, topic: str, content: str | None, stdin: bool, sender: str | None, create: bool) -> None:
-    """Post CONTENT in TOPIC.
+    """Post CONTENT to TOPIC.
 
-    Without CONTENT, or with -, it is what standard input holds.
+    Without CONTENT, or with -, it is read from standard input.
 
     \b
     Example: agentlip msg send "general/First steps" "Hello, hub"
@@ -79,7 +81,7 @@ def _content(given: str | None, stdin: bool) -> str:
     if given is not None and given != "-":
         return given
     if given is None and not stdin and sys.stdin.isatty():
-        raise click.UsageError("Say something: agentlip msg send TOPIC CONTENT")
+        raise click.UsageError("There is nothing to send: agentlip msg send TOPIC CONTENT")
     try:
         return sys.stdin.buffer.read().decode().removesuffix("\n")
     except UnicodeDecodeError:
@@ -92,15 +94,22 @@ def _login_name() -> str:
     try:
         return getpass.getuser().encode().decode()
     except (KeyError, OSError, UnicodeEncodeError):  # no name, as in some containers, or one that is no text
-        raise click.UsageError("Say who you are: --sender NAME") from None
+        raise click.UsageError("The login name is unknown: give --sender NAME") from None
 
 
 @msg.command()
 @field("topic", "--topic-id", "--topic")
 @click.option(
-    "-n", "--number", "--limit", metavar="N", type=click.IntRange(1), default=20, show_default=True, help="How many."
+    "-n",
+    "--number",
+    "--limit",
+    metavar="N",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="How many messages.",
 )
-@click.option("-f", "--follow", "go_on", is_flag=True, help="Go on with what happens there, until interrupted.")
+@click.option("-f", "--follow", "go_on", is_flag=True, help="Follow the topic until interrupted.")
 @click.pass_obj
 def tail(context: Context, topic: str, number: int, go_on: bool) -> None:
     """Print the latest messages of TOPIC, the newest last.
@@ -154,10 +163,10 @@ def _changed(client: HubClient, event: Event) -> Message | None:
 
 @msg.command()
 @field("topic", "--topic-id", "--topic", needed=False)
-@click.option("--channel", "--channel-id", metavar="CHANNEL", help="Of all topics of this channel.")
-@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
-@click.option("--before", "--before-id", metavar="ID", help="Those before this message.")
-@click.option("--after", "--after-id", metavar="ID", help="Those right after this message.")
+@click.option("--channel", "--channel-id", metavar="CHANNEL", help="Messages of all topics of this channel.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
+@click.option("--before", "--before-id", metavar="ID", help="Messages before this one.")
+@click.option("--after", "--after-id", metavar="ID", help="Messages right after this one.")
 @click.pass_obj
 def page(
     context: Context, topic: str | None, channel: str | None, limit: int, before: str | None, after: str | None
@@ -194,7 +203,7 @@ def _next_page(after: str | None, messages: list[Message]) -> str:
 @field("id", "--message-id", "--id")
 @click.pass_obj
 def show_message(context: Context, id: str) -> None:
-    """Print one message, and where it is.
+    """Print one message and where it is.
 
     \b
     Example: agentlip msg show msg_...
@@ -216,7 +225,7 @@ def show_message(context: Context, id: str) -> None:
 def edit(context: Context, id: str, content: str | None, stdin: bool, expected_version: int | None) -> None:
     """Replace the content of a message.
 
-    Without CONTENT, or with -, it is what standard input holds.
+    Without CONTENT, or with -, it is read from standard input.
 
     \b
     Example: agentlip msg edit msg_... "Better words" --expected-version 1
@@ -228,7 +237,7 @@ def edit(context: Context, id: str, content: str | None, stdin: bool, expected_v
 @msg.command()
 @field("id", "--message-id", "--id")
 @click.option(
-    "--actor", "--sender", envvar="AGENTLIP_SENDER", help="Who deletes it. [default: as the sender of `msg send`]"
+    "--actor", "--sender", envvar="AGENTLIP_SENDER", help="Who deletes it. [default: as for `msg send --sender`]"
 )
 @_VERSION
 @click.pass_obj
@@ -253,7 +262,7 @@ def _change(context: Context, change: Callable[[HubClient], Any], done: str) -> 
 
 @msg.command()
 @field("id", "--message-id", "--id")
-@field("to", "--to-topic-id", "--to-topic", "--to", help="Where it goes: an id, or channel/title.")
+@field("to", "--to-topic-id", "--to-topic", "--to", help="The topic to move to: an id, or channel/title.")
 @click.option(
     "--mode",
     type=click.Choice(["one", "later", "all"]),

@@ -25,12 +25,12 @@ from .backup import end_on_signals, progress_of
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 def restore(context: Context, file: Path) -> None:
-    """Put the backup FILE in the place of the database.
+    """Replace the database with the backup FILE.
 
-    No hub may run. FILE stays as it is, and is checked first. The database that was there is kept beside the new one.
+    No hub may be running. FILE is checked first and is not changed. The old database is kept beside the new one.
 
-    The event log gets a new identity: clients are told that their cursors are of another log, and start over. Printed
-    are the path, its size in bytes, the identity and the last event of the log, and where the old database is kept.
+    The event log gets a new identity: clients are told that their cursors are of another log, and start over. The
+    output is the path, its size in bytes, the identity and the last event of the log, and where the old one is kept.
     """
     database = database_to_be(context, dict(os.environ))
     end_on_signals()

@@ -18,10 +18,10 @@ from ..support.places import Places
 @field("query", "--query", "-q")
 @click.option("--channel", "--channel-id", metavar="CHANNEL", help="Only in this channel: its id or name.")
 @click.option("--topic", "--topic-id", metavar="TOPIC", help="Only in this topic: its id, or channel/title.")
-@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
 @click.pass_obj
 def search(context: Context, query: str, channel: str | None, topic: str | None, limit: int) -> None:
-    """Find the messages that hold all words of QUERY.
+    """Find the messages that contain all words of QUERY.
 
     The newest come first, each with its channel and topic. "Quoted words" stay together.
 

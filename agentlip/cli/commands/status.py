@@ -24,7 +24,7 @@ from ..support.running import Running
 @click.command()
 @click.pass_obj
 def status(context: Context) -> None:
-    """Show the hub and what its database holds. Exits with 3 when no hub runs."""
+    """Show the hub and what is in its database. Exits with 3 if no hub is running."""
     if context.url is not None:
         with context.client() as client:
             facts = {"status": "running", "url": client.url} | {
@@ -68,7 +68,7 @@ def _remark(running: Running) -> str | None:
     if https is not None:
         return f"the hub serves TLS: {what_to_do(https)}"
     if running.url is None and running.holder is not None:
-        return "a process has the lock; it may be starting, see hub.log"
+        return "a process holds the lock; it may be starting, see hub.log"
     if running.health is not None and running.health.get("status") == "degraded":
         return f"the hub refuses calls: {running.health.get('reason')}"
     return None

@@ -17,15 +17,15 @@ from ..support.places import Places
        help="The same as PLACE: a channel's id or name, a topic's id, or channel/title.")  # fmt: skip
 @click.option(
     "-n", "--number", "--limit", metavar="N", type=click.IntRange(0), default=10, show_default=True,
-    help="How many of the past.",
+    help="How many past events to begin with.",
 )  # fmt: skip
-@click.option("-f", "--follow/--no-follow", default=True, show_default=True, help="Go on, until interrupted.")
+@click.option("-f", "--follow/--no-follow", default=True, show_default=True, help="Keep following until interrupted.")
 @click.pass_obj
 def tail(context: Context, place: str | None, number: int, follow: bool) -> None:
-    """Print what happens as lines for people.
+    """Print what happens, in readable lines.
 
     Messages, and also their changes, moves and deletions, new channels and topics, attachments. PLACE is a channel or
-    channel/title; without it everything is told. A topic's lines include what is moved there or away.
+    channel/title; without it everything is shown. A topic's lines include what is moved there or away.
 
     \b
     Example: agentlip tail general

@@ -47,7 +47,7 @@ def show(context: Context) -> None:
     else:
         found = load_or_make_token(folder) if configured is None else configured
     if not found:
-        raise ConfigError(f"AGENTLIP_AUTH_TOKEN is set to nothing: no token is configured, and {_NOT_USED}")
+        raise ConfigError(f"AGENTLIP_AUTH_TOKEN is empty: no token is configured, and {_NOT_USED}")
     if found != _kept(folder):
         click.echo(f"agentlip: {_NOT_USED}: AGENTLIP_AUTH_TOKEN gives the token", err=True)
     output.json_value({"token": found}) if context.as_json else click.echo(found)
@@ -56,7 +56,7 @@ def show(context: Context) -> None:
 @token.command()
 @click.pass_obj
 def rotate(context: Context) -> None:
-    """Make a new token in the place of the old one. A running hub takes it at once.
+    """Replace the token with a new one. A running hub uses it at once.
 
     Its WebSockets are closed with 1001, and clients need the new token from then on.
     """
@@ -130,7 +130,7 @@ def _report(context: Context, process: HubProcess | None) -> None:
     if context.as_json:
         output.json_value({"rotated": True, "hub_pid": None if process is None else process.pid})
     elif process is None:
-        click.echo("There is a new token; the next hub takes it. `agentlip token show` prints it.")
+        click.echo("There is a new token, which the next hub will use. `agentlip token show` prints it.")
     else:
         click.echo(
             f"There is a new token, and the hub, process {process.pid}, refuses the old one. Its WebSockets were "

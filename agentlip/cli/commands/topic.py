@@ -23,10 +23,8 @@ def topic() -> None:
 
 @topic.command("list")
 @field("channel", "--channel-id", "--channel")
-@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
-@click.option(
-    "--offset", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="Leave out the first ones."
-)
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=50, show_default=True, help="At most this many.")
+@click.option("--offset", metavar="N", type=click.IntRange(0), default=0, show_default=True, help="Skip this many.")
 @click.pass_obj
 def list_topics(context: Context, channel: str, limit: int, offset: int) -> None:
     """List the topics of CHANNEL.
@@ -51,7 +49,7 @@ def list_topics(context: Context, channel: str, limit: int, offset: int) -> None
 @topic.command("create")
 @field("channel", "--channel-id", "--channel")
 @field("title", "--title")
-@click.option("--if-missing", is_flag=True, help="When the channel has a topic of this title, that is fine.")
+@click.option("--if-missing", is_flag=True, help="Succeed if the channel already has a topic of this title.")
 @click.pass_obj
 def create_topic(context: Context, channel: str, title: str, if_missing: bool) -> None:
     """Create a topic in CHANNEL. Its title is unique there, 1 to 200 characters.
@@ -61,7 +59,7 @@ def create_topic(context: Context, channel: str, title: str, if_missing: bool) -
     """
     with context.client() as client:
         made, event_id = create(client, channel_id(client, channel), title, if_missing)
-    done = "Created topic" if event_id is not None else "There is a topic"
+    done = "Created topic" if event_id is not None else "There is already a topic"
     _show(context, made, event_id, f"{done} {made.title}: {made.id}")
 
 

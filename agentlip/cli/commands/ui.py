@@ -25,7 +25,7 @@ def ui(context: Context, in_browser: bool) -> None:
     if url is None:
         raise HubUnreachable(f"No hub is running in {folder.parent}; start one with `agentlip up`")
     if url.startswith("http+unix:"):
-        raise ConfigError("this hub listens on a UNIX socket, which no browser opens: put a proxy before it")
+        raise ConfigError("this hub listens on a UNIX socket, which browsers cannot open: put a proxy in front of it")
     link = f"{url}/ui/login#{make_login_code(folder)}"
     if context.as_json:
         output.json_value({"url": link})

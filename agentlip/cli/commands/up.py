@@ -33,7 +33,7 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
         return None
     found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh]?)", value.strip())
     if found is None:
-        raise click.BadParameter(f"{value!r} is no duration such as 90, 90s, 15m or 2h")
+        raise click.BadParameter(f"{value!r} is not a duration such as 90, 90s, 15m or 2h")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
@@ -52,10 +52,10 @@ def _duration(_context: click.Context, _option: click.Parameter, value: str | No
     "--idle-shutdown",
     metavar="DURATION",
     callback=_duration,
-    help="Stop after that long (90, 90s, 15m, 2h) without a call and a WebSocket. [default: AGENTLIP_IDLE_SHUTDOWN]",
+    help="Stop after this long (90, 90s, 15m, 2h) without a call or a WebSocket. [default: AGENTLIP_IDLE_SHUTDOWN]",
 )
 @click.option("--detach", is_flag=True, help="Run in the background, with the output in .agentlip/hub.log.")
-@click.option("--new", is_flag=True, help="Make an empty database where there was one that is gone.")
+@click.option("--new", is_flag=True, help="Make an empty database if the old one is gone.")
 @click.pass_obj
 def up(
     context: Context,
@@ -68,8 +68,8 @@ def up(
 ) -> None:
     """Run the workspace's hub.
 
-    It runs until Ctrl-C or `agentlip down`. Makes a workspace here when there is none. All other settings are
-    AGENTLIP_* variables. Exits with 10 when a hub runs already.
+    It runs until Ctrl-C or `agentlip down`, and makes a workspace here if there is none. All other settings are
+    AGENTLIP_* variables. Exits with 10 if a hub is already running.
     """
     given = {"HOST": host, "PORT": port, "WORKERS": workers, "IDLE_SHUTDOWN": idle_shutdown}
     environ = dict(os.environ) | {PREFIX + name: str(value) for name, value in given.items() if value is not None}

@@ -44,9 +44,9 @@ def field(name: str, *options: str, needed: bool = True, help: str | None = None
 def of_places(function: Callable[..., Any]) -> Callable[..., Any]:
     """Declare the options that give `channels` and `topics`."""
     channel = click.option("--channel", "--channel-id", "channels", metavar="CHANNEL", multiple=True,
-                           help="Only of this channel (id or name); may be given again.")  # fmt: skip
+                           help="Only of this channel (id or name); may be repeated.")  # fmt: skip
     topic = click.option("--topic", "--topic-id", "topics", metavar="TOPIC", multiple=True,
-                         help="Only of this topic (id, or channel/title); may be given again.")  # fmt: skip
+                         help="Only of this topic (id, or channel/title); may be repeated.")  # fmt: skip
     return channel(topic(function))
 
 
@@ -150,8 +150,8 @@ def global_options(hidden: bool = False) -> Iterator[click.Option]:
     yield _global("url", "--url", envvar=hub, metavar="URL", hidden=hidden,
                   help="A remote hub, for example https://hub.example.")  # fmt: skip
     yield _global("token", "--token", envvar=token, metavar="TOKEN", hidden=hidden,
-                  help="The remote hub's token; @FILE reads it from a file. Better in AGENTLIP_TOKEN: others see "
-                  "command lines.")  # fmt: skip
+                  help="The remote hub's token; @FILE reads it from a file. Better in AGENTLIP_TOKEN: other "
+                  "users can see command lines.")  # fmt: skip
     yield _global("as_json", "--json", is_flag=True, hidden=hidden, help="Print JSON.")
     yield _global("offline", "--offline", is_flag=True, hidden=hidden,
                   help="Read the workspace's file, without a hub. Nothing is changed.")  # fmt: skip
@@ -169,7 +169,7 @@ def accept_everywhere(command: click.Command) -> None:
     """Let the command and those below it take the global options, but for those it has itself; also twice."""
     own = {name for param in command.params for name in param.opts}
     command.params += [option for option in global_options(hidden=True) if not own & set(option.opts)]
-    command.epilog = "The options of `agentlip` itself, such as --json, may stand here as well."
+    command.epilog = "The options of `agentlip` itself, such as --json, may appear here as well."
     if isinstance(command, click.Group):
         for each in command.commands.values():
             accept_everywhere(each)

@@ -31,7 +31,7 @@ class CursorFile:
         """The event id and the log's id; None when there is no file. Raises ConfigError for one that makes no sense."""
         try:
             if not stat.S_ISREG(self._path.stat().st_mode):
-                raise ConfigError(f"{self._shown} is no regular file")
+                raise ConfigError(f"{self._shown} is not a regular file")
             content = json.loads(self._path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
@@ -43,7 +43,7 @@ class CursorFile:
             content = {"after_event_id": content}
         after = content.get("after_event_id") if isinstance(content, dict) else None
         if not isinstance(after, int) or isinstance(after, bool) or after < 0:
-            raise ConfigError(f"{self._shown} holds no cursor; remove it to start anew")
+            raise ConfigError(f"{self._shown} holds no cursor; remove it to start over")
         db_id = content.get("db_id")
         return after, db_id if isinstance(db_id, str) else None
 

@@ -96,7 +96,7 @@ def _owners(database: Path) -> Iterator[Finding]:
 
 def _token(folder: Path) -> Finding:
     if not os.path.lexists(folder / TOKEN_FILE):
-        return Finding("ok", "there is no token file; a hub makes one at its start, unless it is given a token")
+        return Finding("ok", "there is no token file; a hub makes one when it starts, unless it is given a token")
     try:
         read_token(folder)
     except ConfigError as error:
@@ -105,12 +105,16 @@ def _token(folder: Path) -> Finding:
 
 
 def _links(database: Path) -> Iterator[Finding]:
-    """What no hub uses because it is a link."""
+    """What no hub uses because it is a symbolic link."""
     if database.is_symlink():
-        yield Finding("error", f"{database} is a link, and no hub opens it", "put the file itself there, or name it")
+        yield Finding(
+            "error", f"{database} is a symbolic link, and no hub opens it", "put the file itself there, or name it"
+        )
     inside = [Path(f"{database}-lock"), Path(f"{database}-peers")]
     for path in [path for path in (*inside, linked(database.parent)) if path and path.is_symlink()]:
-        yield Finding("error", f"{path} is a link, which no hub follows", "remove it: the next hub makes it anew")
+        yield Finding(
+            "error", f"{path} is a symbolic link, which no hub follows", "remove it: the next hub makes a new one"
+        )
 
 
 def _lock(folder: Path) -> Finding:
@@ -154,9 +158,9 @@ def room(free: int, database: int) -> Finding:
     """Judge the free bytes of the disk by what the database may need."""
     what = f"{free // _MIB} MiB are free on the disk"
     if free < _FREE_BYTES_LEAST:
-        return Finding("error", what, "make room: writes are refused when it is full")
+        return Finding("error", what, "free some space: writes are refused when it is full")
     if free < max(_FREE_BYTES, database):
-        return Finding("warning", what, "make room: a backup needs as much as the database")
+        return Finding("warning", what, "free some space: a backup needs as much as the database")
     return Finding("ok", what)
 
 

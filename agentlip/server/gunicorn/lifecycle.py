@@ -60,7 +60,10 @@ def settings_or_exit() -> Settings:
     os.environ.setdefault(PREFIX + "INSTANCE_ID", secrets.token_hex(16))
     for name in service_links(os.environ):
         value = os.environ.pop(name)
-        print(f"agentlip: {name}={value} is ignored: it tells of a service, and is no setting of ours", file=sys.stderr)
+        print(
+            f"agentlip: {name}={value} is ignored: it describes a service, and is not a setting of the hub",
+            file=sys.stderr,
+        )
     try:
         return Settings.load(os.environ)
     except ConfigError as error:
@@ -185,7 +188,7 @@ def on_reload(server: Any) -> None:
         _take_token(server, server.agentlip_settings)
         _write_server_file(server)
     except (ConfigError, OSError) as error:
-        logger.error("The token of server.json was not brought up to date: %s", error)
+        logger.error("The token in server.json was not updated: %s", error)
 
 
 def _write_server_file(server: Any) -> None:
@@ -252,7 +255,7 @@ def _stop_when_idle(worker: Any, state: HubState, calls: int, idle: float) -> in
     if state.calls != calls or state.connection_count():
         _be_active()
     elif time.monotonic() - struct.unpack("d", _last_active[:])[0] > idle:
-        logger.warning("Nobody has called for %g seconds: the hub stops", idle)
+        logger.warning("No calls for %g seconds: the hub stops", idle)
         if os.getppid() == worker.ppid:  # a killed master leaves its workers to another process
             os.kill(worker.ppid, signal.SIGTERM)
         _be_active()  # once is enough

@@ -29,7 +29,7 @@ def read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     coding, announced = environ.get("HTTP_TRANSFER_ENCODING"), environ.get("CONTENT_LENGTH")
     if announced and (coding is not None or not (announced.isascii() and announced.isdecimal())):
         _give_up_connection(call)
-        raise InvalidInput("The length of the body is not clear")
+        raise InvalidInput("The length of the body is ambiguous")
     may_be_empty = endpoint.body_optional and not length
     if may_be_empty and coding is None:
         return {}

@@ -93,7 +93,7 @@ def answer_unknown(app: Flask, bp: Blueprint, prefix: str, *, everything: bool) 
         allowed = sorted(method for method in METHODS if _is_known(method))
         error: AgentlipError = MethodNotAllowed(", ".join(allowed)) if allowed else NotFound()
         if allowed and request_ctx.url_adapter.websocket:  # type: ignore[union-attr]
-            error = InvalidInput("A WebSocket starts with GET")
+            error = InvalidInput("A WebSocket must start with GET")
         return answer_error(Call(current_app.extensions["agentlip"], request_ctx.request), error)
 
     def _is_known(method: str) -> bool:

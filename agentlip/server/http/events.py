@@ -16,7 +16,7 @@ from .call import Call, Endpoint
 def list_events(call: Call) -> tuple[int, dict[str, Any]]:
     tail = call.args.get("tail") is not None
     if tail and call.args.get("after") is not None:
-        raise InvalidInput("after and tail exclude each other")
+        raise InvalidInput("after and tail cannot be used together")
     after = query.number(call.args, "after", 0, 0)
     limit = query.number(call.args, "limit", 100, 1, cap=query.MAX_PAGE)
     if tail:

@@ -43,7 +43,7 @@ def sign_in(call: Call) -> tuple[int, dict[str, Any]]:
         raise InvalidInput("People sign in to the application itself")
     if code:
         if not take_login_code(state.settings.db.parent, code):
-            raise InvalidAuth("This link has been used, or is too old; `agentlip ui` makes a new one")
+            raise InvalidAuth("This link has been used or has expired; `agentlip ui` makes a new one")
     else:
         tokens.check_token(state.token, f"Bearer {token}" if token else None)
     secure = call.environ.get("HTTP_ORIGIN", "").startswith("https:")

@@ -119,7 +119,7 @@ def _check(call: Call) -> None:
     connections.keep(request.environ)
     auth.check_origin(state.settings, request.headers.get("Origin"), request.environ.get("HTTP_HOST", ""))
     if request.method != "GET":
-        raise InvalidInput("A WebSocket starts with GET")
+        raise InvalidInput("A WebSocket must start with GET")
     if request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1":
         raise InvalidInput("A WebSocket needs HTTP/1.1")
     if _has_body(request):
@@ -129,7 +129,7 @@ def _check(call: Call) -> None:
     if "upgrade" not in _words(request.headers.get("Connection", "")):
         raise InvalidInput("The Connection header must say Upgrade")
     if request.headers.get("Sec-WebSocket-Version", "").strip() != "13":
-        raise UpgradeRequired("Only WebSocket version 13 is spoken here")
+        raise UpgradeRequired("Only WebSocket version 13 is supported")
     try:
         key = base64.b64decode(request.headers.get("Sec-WebSocket-Key", "").strip(), validate=True)
     except (binascii.Error, ValueError):

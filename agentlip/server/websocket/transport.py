@@ -180,7 +180,7 @@ class SocketTransport:
             self._stop_flushing()
 
     def _stop_flushing(self) -> None:
-        logger.exception("A slow WebSocket was dropped: what waits for it cannot be sent")
+        logger.exception("A slow WebSocket was dropped: the bytes that wait for it cannot be sent")
         self._queue.abandon()
         self._give_up(wire.Close(1006, ""))
 

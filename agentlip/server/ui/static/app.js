@@ -55,7 +55,7 @@ function signIn({ how, code, login_url: loginUrl }) {
   }
   root.textContent =
     how === "session"
-      ? "This hub has no token, so nobody can sign in: AGENTLIP_AUTH_TOKEN is set to nothing."
+      ? "This hub has no token, so nobody can sign in: AGENTLIP_AUTH_TOKEN is empty."
       : code === "FORBIDDEN"
         ? "You may not see this hub. Ask whoever runs the application."
         : "Sign in to the application first, then load this page again.";

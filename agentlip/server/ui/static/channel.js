@@ -14,7 +14,7 @@ export function Home() {
       store.channels.size
         ? html`<${Topics} key="all" />`
         : html`<${Empty} what="This hub has no channels yet." how="agentlip channel create general"
-            >Make one with the button beside “Channels”, or on the command line:<//
+            >Create one with the button beside “Channels”, or on the command line:<//
           >`
     }
   </section>`;
@@ -23,7 +23,7 @@ export function Home() {
 export function Channel({ id }) {
   const channel = store.channels.get(id);
   const [making, setMaking] = useState(false);
-  if (!channel) return html`<h1>There is no channel of this id</h1>`;
+  if (!channel) return html`<h1>There is no channel with this id</h1>`;
   return html`<section aria-labelledby="title">
     <header class="bar">
       <div>

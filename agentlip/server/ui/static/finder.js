@@ -60,7 +60,7 @@ export function Finder({ onClose }) {
           </li>`,
       )}
     </ul>
-    ${!found.length && html`<p class="muted" role="status">Nothing is called so.</p>`}
+    ${!found.length && html`<p class="muted" role="status">Nothing has such a name.</p>`}
   <//>`;
 }
 

@@ -90,7 +90,7 @@ function Edit({ message, onClose }) {
       ${
         theirs &&
         html`<div class="theirs">
-          <p class="muted">It now is, in version ${theirs.version}:</p>
+          <p class="muted">It is now, in version ${theirs.version}:</p>
           <${Content} text=${theirs.content_raw} />
         </div>`
       }
@@ -112,11 +112,11 @@ function Delete({ message, onClose }) {
     } catch (problem) {
       const current = await conflict(problem, message);
       if (current) setVersion(current.version);
-      setError(current ? "Somebody changed this message meanwhile. Delete it all the same?" : problem.message);
+      setError(current ? "Somebody changed this message meanwhile. Delete it anyway?" : problem.message);
     }
   };
   return html`<${Dialog} title="Delete this message?" onClose=${onClose}>
-    <p>Its text is replaced for everybody. That it was here, and that “${myName()}” deleted it, stays visible.</p>
+    <p>Its text is removed for everybody. It stays visible that it was here, and that “${myName()}” deleted it.</p>
     <p class="error" role="alert">${error}</p>
     <div class="buttons">
       <button class="quiet" onClick=${onClose} data-first>Cancel</button>
@@ -151,7 +151,7 @@ function Move({ message, topic, onClose }) {
     } catch (problem) {
       const current = await conflict(problem, message);
       if (current) setVersion(current.version);
-      setError(current ? "Somebody changed this message meanwhile. Move it all the same?" : problem.message);
+      setError(current ? "Somebody changed this message meanwhile. Move it anyway?" : problem.message);
     }
   };
   if (state.done) {

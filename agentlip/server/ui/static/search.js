@@ -37,7 +37,7 @@ export function Search({ q, channel = "", topic = "" }) {
 }
 
 function Nothing() {
-  return html`<p class="notice" role="status">Nothing holds all of these words. “Quoted words” stay together.</p>`;
+  return html`<p class="notice" role="status">No message contains all of these words. “Quoted words” stay together.</p>`;
 }
 
 function Result({ message }) {

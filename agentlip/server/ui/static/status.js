@@ -33,7 +33,7 @@ export function Status() {
   ];
   return html`<section aria-labelledby="title">
     <header class="bar"><h1 id="title">Hub</h1></header>
-    ${error && html`<p class="error" role="alert">${error.message}. These are the figures of a while ago.</p>`}
+    ${error && html`<p class="error" role="alert">${error.message}. These figures are from a while ago.</p>`}
     <${Rate} counts=${status.events_per_bucket} seconds=${status.bucket_seconds} />
     <dl class="facts">
       ${facts.map(

@@ -147,7 +147,7 @@ function attempt(take, event) {
   try {
     take?.(event, event.data);
   } catch (error) {
-    console.warn(`Event ${event.event_id} (${event.name}) makes no sense here:`, error);
+    console.warn(`Event ${event.event_id} (${event.name}) cannot be used:`, error);
   }
 }
 
