@@ -74,6 +74,11 @@ class Store:
         """Run a command of `mutations` with `args` in a write transaction; see Writer.submit."""
         return self._writer.submit(lambda transaction: command(transaction, *args), heavy)
 
+    @property
+    def writers(self) -> int:
+        """How many callers of `write` have no answer yet, also those whose write is committed."""
+        return self._writer.callers
+
     def read(self, query: Callable[..., T], *args: Any) -> T:
         """Run a query of `queries` with `args` on this thread's connection."""
         if self._closed:

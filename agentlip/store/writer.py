@@ -118,6 +118,7 @@ class Writer:
         self._offload = concurrency.Offload()
         self._lock = concurrency.native_lock()
         self._waiting: deque[_Job] = deque()
+        self.callers = 0  # of `submit`, that have no answer yet
         self._stopped = False
         self._connection: sqlite3.Connection | None = None
         self._has_rebuilt = False  # the full-text index, in this group
@@ -139,9 +140,14 @@ class Writer:
             if len(self._waiting) >= MAX_WAITING:
                 raise ServiceUnavailable("too many writes are waiting")
             self._waiting.append(job)
+            self.callers += 1
         self._wakeup.set()
-        if not job.reply.wait(self._timeout + _GRACE_SECONDS):
-            self._wait_on(job)
+        try:
+            if not job.reply.wait(self._timeout + _GRACE_SECONDS):
+                self._wait_on(job)
+        finally:
+            with self._lock:
+                self.callers -= 1
         if job.error is not None:
             raise job.error
         result: T = job.result

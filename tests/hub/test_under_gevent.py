@@ -13,7 +13,7 @@ PATCHED = "from gevent import monkey; monkey.patch_all(); import pytest, sys; sy
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["test_session", "test_tailer", "test_follower", "test_model"])
+@pytest.mark.parametrize("name", ["test_session", "test_tailer", "test_company", "test_follower", "test_model"])
 def test_under_gevent(name: str, tmp_path: Path) -> None:
     if "gevent.monkey" in sys.modules and sys.modules["gevent.monkey"].is_module_patched("threading"):
         pytest.skip("it is patched already")
