@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import json
 import os
 import re
 import signal
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from websockets.sync.client import connect
 
-from ..running_hub import ROOT, eventually
+from ..running_hub import ROOT, TOKEN, eventually
 from . import wsgi_app
 
 OURS, THEIRS = "agentlip.server.gunicorn.worker.Worker", "gevent"
@@ -34,13 +36,13 @@ class Server(NamedTuple):
 
 
 @contextlib.contextmanager
-def gunicorn(folder: Path, worker: str, *options: str) -> Iterator[Server]:
-    """One gunicorn worker process of the class with wsgi_app.py."""
+def gunicorn(folder: Path, worker: str, *options: str, app: str = "wsgi_app:application") -> Iterator[Server]:
+    """One gunicorn worker process of the class with wsgi_app.py, or another application from beside it."""
     log_path = folder / f"{worker}.log"
     command = [sys.executable, "-m", "gunicorn", "-k", worker, "-b", "127.0.0.1:0", "--no-control-socket"]
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [*command, *options, "tests.server.wsgi_app:application"],
+            [*command, *options, f"tests.server.{app}"],
             cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
@@ -273,3 +275,17 @@ def test_odd_applications_get_what_they_get_from_gunicorn(ours: Server, theirs: 
     data = request(path) + CLOSING
     for turn in ("first", "again"):
         assert undated(talk(ours, data)) == undated(talk(theirs, data)), turn
+
+
+@pytest.mark.parametrize(("worker", "kept"), [(OURS, b"0"), (THEIRS, b"1")])
+def test_an_open_websocket_keeps_its_request_in_memory_only_below_other_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str, kept: bytes
+) -> None:
+    monkeypatch.setenv("FORGOTTEN_DB", str(tmp_path / "db.sqlite3"))
+    monkeypatch.setenv("FORGOTTEN_TOKEN", TOKEN)
+    with gunicorn(tmp_path, worker, app="forgotten_app:app") as server:
+        url = f"ws://127.0.0.1:{server.port}/hub/ws"
+        with connect(url, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as websocket:
+            websocket.send(json.dumps({"type": "hello", "after_event_id": 0}))
+            assert json.loads(websocket.recv(10))["type"] == "hello_ok"
+            assert talk(server, request("/seen", "GET", "1.0")).endswith(b"\r\n\r\n" + kept)

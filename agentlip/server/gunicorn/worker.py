@@ -42,6 +42,7 @@ from ...errors import (
 )
 from .. import descriptors
 from ..http import connections, dispatch
+from ..websocket import handover
 
 logger = logging.getLogger("agentlip.worker")
 
@@ -190,6 +191,10 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             if _is_unread(req, 0):
                 _drain(sock)
             raise
+        if callable(going_on):
+            vars(req).clear()  # the caller keeps it for as long as the WebSocket lives, and needs it no more
+            going_on()
+            raise StopIteration
         if going_on is not False and _is_unread(req, _KEPT_BYTES):
             _drain(sock)
             raise StopIteration
@@ -205,8 +210,9 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         response = None
         try:
             response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, _Response)
-            if not self._run(environ, response):
-                return False
+            answered = self._run(environ, response)
+            if answered is not True:
+                return answered
         except (GreenletExit, SystemExit):
             if response is not None and response.headers_sent:
                 raise StopIteration from None  # the rest will never come
@@ -239,8 +245,12 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             client.sendall(dispatch.bare_answer(error))
             _drain(client)
 
-    def _run(self, environ: dict[str, Any], response: _Response) -> bool:
-        """Call the application and send what it gives; False when it has answered by itself."""
+    def _run(self, environ: dict[str, Any], response: _Response) -> bool | Callable[[], None]:
+        """Call the application and send what it gives; False when it has answered by itself.
+
+        Or the session of a WebSocket, which is run when the request is forgotten: idle ones are many.
+        """
+        handover.offer(environ)
         environ["wsgi.multithread"] = True
         self.nr += 1
         if self.nr >= self.max_requests:
@@ -258,6 +268,9 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             else:
                 for item in body:
                     response.write(item)
+            session = handover.handed_over(environ)
+            if session is not None:
+                return session
             response.close()
         finally:
             if hasattr(body, "close"):

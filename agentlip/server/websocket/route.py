@@ -48,6 +48,7 @@ from ..http.call import Call
 from ..http.dispatch import METHODS, RULE, Answer, answer_error, bare_answer, view_of
 from ..http.request_socket import find_socket, keep_socket
 from ..state import HubState
+from . import handover
 from .stream import stream_of
 from .transport import SocketTransport, switch_protocols
 
@@ -58,7 +59,7 @@ class HubSock(Sock):  # type: ignore[misc]
     """flask-sock, with a gate before the handshake and the session run outside the request context."""
 
     def route(self, path: str, bp: Blueprint, **kwargs: Any) -> Callable[[Callable[..., Any]], Answer]:
-        """Register `view(call, socket)` for WebSocket requests to `path`; it runs a whole session."""
+        """Register `view(accepted, socket)` for WebSocket requests to `path`; it runs a whole session."""
 
         def decorator(view: Callable[..., Any]) -> Answer:
             def answer(state: HubState, request: Request) -> Response:
@@ -185,19 +186,42 @@ def _accept(call: Call, view: Callable[..., Any]) -> Response:
     if not call.state.hub.has_room:
         raise ServiceUnavailable("connection limit")
     response = (current_app.response_class if current_app else Response)(status=101)
+    session = partial(_hold, _Accepted(call), view, taken)
     # An attribute and not a class of ours, in whose place Flask would put the class of a host.
     at_the_end = response._on_close  # not the response itself, which would stay as long as the WebSocket
-    response.get_app_iter = lambda environ: _Iteration(call, view, taken, at_the_end)  # type: ignore[method-assign]
+    response.get_app_iter = lambda environ: _Iteration(environ, session, at_the_end)  # type: ignore[method-assign]
     return response
 
 
+class _Accepted:
+    """What a WebSocket still needs of the request that opened it, which is dropped."""
+
+    __slots__ = ("is_welcome", "key", "path", "request_id", "state")
+
+    def __init__(self, call: Call) -> None:
+        self.state = call.state
+        self.path = call.path
+        self.request_id = call.request_id
+        self.key: str = call.environ["HTTP_SEC_WEBSOCKET_KEY"]
+        self.is_welcome = _welcome(call)
+
+    def log(self, event: str, fields: dict[str, Any]) -> None:
+        if logger.isEnabledFor(logging.INFO):
+            names = {"path": self.path, "request_id": self.request_id, "instance_id": self.state.instance_id}
+            logs.log_fields(logger, event, {"event": event} | names | fields)
+
+
 class _Iteration:
-    """The body of the response: it yields nothing, and its first step is the whole session."""
+    """The body of the response: it yields nothing, and its first step is the whole session.
+
+    Our own worker runs it later, when the request is forgotten.
+    """
 
     def __init__(
-        self, call: Call, view: Callable[..., Any], taken: Any, at_the_end: Sequence[Callable[[], Any]]
+        self, environ: dict[str, Any], session: Callable[[], None], at_the_end: Sequence[Callable[[], Any]]
     ) -> None:
-        self._run: Callable[[], None] | None = lambda: _hold(call, view, taken)
+        self._run: Callable[[], None] | None = session
+        self._environ = environ
         self._at_the_end = at_the_end
 
     def __iter__(self) -> Iterator[bytes]:
@@ -205,7 +229,7 @@ class _Iteration:
 
     def __next__(self) -> bytes:
         run, self._run = self._run, None
-        if run is not None:
+        if run is not None and not handover.hand_over(self._environ, run):
             run()
         raise StopIteration
 
@@ -215,14 +239,14 @@ class _Iteration:
             function()
 
 
-def _hold(call: Call, view: Callable[..., Any], taken: Any) -> None:
+def _hold(accepted: _Accepted, view: Callable[..., Any], taken: Any) -> None:
     """Run the view in a connection slot. Never raises; the connection is over afterwards."""
-    hub = call.state.hub
+    hub = accepted.state.hub
     reserved = hub.reserve()
     try:
         if reserved:
-            switch_protocols(taken, call.environ, call.state.settings.send_timeout)
-            view(call, taken)
+            switch_protocols(taken, accepted.key, accepted.state.settings.send_timeout)
+            view(accepted, taken)
         else:  # others came in since `_accept`
             taken.sendall(bare_answer(ServiceUnavailable("connection limit")))
     except OSError:
@@ -234,17 +258,17 @@ def _hold(call: Call, view: Callable[..., Any], taken: Any) -> None:
             taken.shutdown(socket.SHUT_RDWR)
 
 
-def run_session(call: Call, taken: Any) -> None:
+def run_session(accepted: _Accepted, taken: Any) -> None:
     """Run one WebSocket to its end. Never raises: the server would write an error page into the stream."""
-    hub = call.state.hub
+    hub = accepted.state.hub
     session: Session | None = None
     transport: SocketTransport | None = None
     started = time.monotonic()
     try:
-        transport = SocketTransport(stream_of(taken), call.state.settings)
+        transport = SocketTransport(stream_of(taken), accepted.state.settings)
         session = hub.open(transport)
-        session.is_welcome = _welcome(call)
-        _log(call, "connect", {})
+        session.is_welcome = accepted.is_welcome
+        accepted.log("connect", {})
         transport.run(session)
     except Exception:
         logger.exception("A WebSocket failed")
@@ -255,7 +279,7 @@ def run_session(call: Call, taken: Any) -> None:
             hub.leave(session)
         closed = session.closed_with if session is not None else None
         code = closed.code if closed is not None else 1006
-        _log(call, "disconnect", {"code": code, "duration_ms": round(1000 * (time.monotonic() - started), 1)})
+        accepted.log("disconnect", {"code": code, "duration_ms": round(1000 * (time.monotonic() - started), 1)})
 
 
 def _welcome(call: Call) -> Callable[[], bool] | None:
@@ -264,9 +288,3 @@ def _welcome(call: Call) -> Callable[[], bool] | None:
         return None
     state = call.state
     return partial(logins.is_good, state.settings.db.parent, state.token, call.caller.credential)
-
-
-def _log(call: Call, event: str, fields: dict[str, Any]) -> None:
-    if logger.isEnabledFor(logging.INFO):
-        line = {"event": event, "path": call.path, "request_id": call.request_id, "instance_id": call.state.instance_id}
-        logs.log_fields(logger, event, line | fields)

@@ -16,9 +16,8 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from ... import concurrency, wire
 from ...config import Settings
@@ -43,12 +42,12 @@ FLUSHER_END_SECONDS = 10.0
 logger = logging.getLogger("agentlip.ws")
 
 
-def switch_protocols(sock: socket.socket, environ: Mapping[str, Any], patience: float) -> None:
+def switch_protocols(sock: socket.socket, key: str, patience: float) -> None:
     """Answer 101 to a request that the caller has checked. Raises OSError when the peer is gone or does not read.
 
     No extension is taken up: with deflate a socket would hold 141 KB.
     """
-    digest = hashlib.sha1(environ["HTTP_SEC_WEBSOCKET_KEY"].strip().encode() + _KEY_SUFFIX).digest()
+    digest = hashlib.sha1(key.strip().encode() + _KEY_SUFFIX).digest()
     timeout = sock.gettimeout()
     sock.settimeout(patience)
     sock.sendall(_SWITCHING % base64.b64encode(digest))
