@@ -17,7 +17,7 @@ from .. import concurrency
 from ..model import Event
 from ..store import log
 from ..store.store import Store
-from .registry import Registry
+from .feed import Feed
 from .subscription import Subscription
 
 _PAGE_EVENTS = 250
@@ -31,7 +31,7 @@ class Home(Protocol):
     """What a follower needs of its hub."""
 
     store: Store
-    registry: Registry
+    feed: Feed
 
     def unfollow(self, bell: Bell) -> None: ...
 
@@ -44,7 +44,7 @@ class Bell:
 
     def __init__(self, hub: Home, follower: Follower, subscription: Subscription) -> None:
         self.subscription = subscription
-        self.cursor = hub.registry.position
+        self.cursor = hub.feed.position
         self.closed = False
         self.tasks: list[concurrency.Task] = []  # the one that calls a listener
         self.wakeup: concurrency.Wakeup | None = None  # while nobody waits yet, nobody need be woken
@@ -82,8 +82,8 @@ class Follower:
         self._page: deque[Event] = deque()
         self._given = after
         self.bell = Bell(hub, self, subscription)
-        while not hub.registry.join(self.bell):
-            self.bell.cursor = hub.registry.position
+        while not hub.feed.join(self.bell):
+            self.bell.cursor = hub.feed.position
 
     def __iter__(self) -> Iterator[Event]:
         return self

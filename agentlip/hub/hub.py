@@ -1,25 +1,20 @@
-"""The hub of one process: sessions, registry, tailer, sweeper, and what host code may call."""
+"""The hub of one process: its connection slots, open sessions and followers, the sweeper, and how all of it ends."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from .. import concurrency, wire
 from ..config import Settings
-from ..errors import ServiceUnavailable, ThreadLimit
+from ..errors import ThreadLimit
 from ..model import Event
-from ..store.log import Entry
 from ..store.store import Store
+from .feed import Feed
 from .follower import Bell, Follower
-from .pages import Pages
-from .registry import Registry
 from .session import Session, Transport
 from .subscription import Subscription
-from .tail import Tail
-from .tailer import Tailer
 
 logger = logging.getLogger("agentlip.hub")
 
@@ -33,11 +28,7 @@ class Hub:
         self.settings = settings
         self.instance_id = instance_id
         self.draining = False
-        self._missed = False
-        self.registry = Registry(_head_of(store))
-        tail = Tail(self.registry.position)
-        self.pages = Pages(store, tail, settings.queue_events)
-        self._tailer = Tailer(store, self.registry, tail, settings.queue_events, self._database_lost)
+        self.feed = Feed(store, settings.queue_events, self._database_lost)
         self._open: set[Session] = set()  # counted: not yet closed
         self._present: set[Session] = set()  # until the reader has ended
         self._bells: set[Bell] = set()  # of all followers that are not closed
@@ -50,44 +41,9 @@ class Hub:
         self._tasks: list[concurrency.Task] = []
 
     def start(self) -> None:
-        """Start the tailer and the sweeper. Raises ThreadLimit; `close` it then."""
-        self._tailer.start()
+        """Start the feed and the sweeper. Raises ThreadLimit; `close` it then."""
+        self.feed.start()
         self._tasks.append(concurrency.spawn(self._sweep))
-
-    def wake(self, entries: Sequence[Entry] = ()) -> None:
-        """The entries were committed by this process, or, without any, something was by somebody."""
-        self._tailer.wake(entries)
-
-    def look(self) -> None:
-        """Another process has committed. While nobody is live the tailer has time until its next poll."""
-        self._missed = True  # before the question: who joins after it will see this
-        if self.registry.is_live:
-            self._missed = False
-            self._tailer.wake()
-
-    def joined(self) -> None:
-        """A session has become live: what was committed a moment before must not wait for the next look."""
-        if self._missed or self._tailer.resting:
-            self._missed = False
-            self._tailer.wake()
-
-    def publish_event(self, event: Event | Mapping[str, Any]) -> None:
-        """Tell the hub of a committed event. It is delivered from the log, in order and exactly once.
-
-        The hub finds events by itself; this only saves the poll interval when another process
-        committed. Raises TypeError or ValueError when `event` carries no event id.
-        """
-        event_id = event.get("event_id") if isinstance(event, Mapping) else getattr(event, "event_id", None)
-        self.publish_event_ids([event_id])  # type: ignore[list-item]  # it looks
-
-    def publish_event_ids(self, event_ids: Iterable[int]) -> None:
-        """Tell the hub of committed events by their ids; see `publish_event`."""
-        ids = list(event_ids)
-        for event_id in ids:
-            if isinstance(event_id, bool) or not isinstance(event_id, int) or event_id < 1:
-                raise ValueError("event ids are whole numbers from 1")
-        if any(event_id > self.registry.position for event_id in ids):
-            self.wake()
 
     def connection_count(self) -> int:
         """Open WebSockets of this process, whether or not they have said hello."""
@@ -114,7 +70,6 @@ class Hub:
         if self.draining:  # asked after the adding: `shut_down` says so before it closes those it finds
             follower.close()
             return follower
-        self.joined()
         if listener is not None:
             try:
                 follower.bell.tasks.append(concurrency.spawn(follower.call, listener))
@@ -126,7 +81,7 @@ class Hub:
     def unfollow(self, bell: Bell) -> None:
         """The follower is closed."""
         self._bells.discard(bell)
-        self.registry.leave(bell)
+        self.feed.leave(bell)
 
     def limit_connections(self, slots: int) -> bool:
         """Have at most so many connection slots; True when there were more until now."""
@@ -168,7 +123,7 @@ class Hub:
     def forget(self, session: Session) -> None:
         """The session is closed: it is no longer counted and gets no events."""
         self._open.discard(session)
-        self.registry.leave(session)
+        self.feed.leave(session)
 
     def leave(self, session: Session) -> None:
         """The session's reader has ended."""
@@ -186,9 +141,9 @@ class Hub:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End the tailer and the sweeper."""
+        """End the feed and the sweeper."""
         self._stopped = True
-        self._tailer.stop()
+        self.feed.stop()
         self._stopping.set()
 
     def close(self, timeout: float) -> None:
@@ -199,7 +154,7 @@ class Hub:
         self.stop()
         for session in list(self._present):
             session.drop()
-        ended = concurrency.wait_for([*tasks, *self._tasks, *self._tailer.tasks], deadline)
+        ended = concurrency.wait_for([*tasks, *self._tasks, *self.feed.tasks], deadline)
         while self._present and time.monotonic() < deadline:
             time.sleep(0.002)
         if self._present or not ended:
@@ -219,11 +174,3 @@ class Hub:
                     session.drop()
             for bell in [bell for bell in list(self._bells) if bell.is_forgotten]:
                 bell.drop()
-
-
-def _head_of(store: Store) -> int:
-    """The head of the log; 0 when it cannot be read now: the tailer moves on when it can."""
-    try:
-        return store.latest()
-    except ServiceUnavailable:
-        return 0

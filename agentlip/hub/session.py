@@ -27,8 +27,8 @@ from .. import concurrency, wire
 from ..config import Settings
 from ..errors import ThreadLimit
 from ..store.store import Store
-from .pages import PAGE_EVENTS, Pages
-from .registry import Registry
+from .feed import Feed
+from .pages import PAGE_EVENTS
 from .sendqueue import Verdict
 from .subscription import Subscription
 
@@ -74,13 +74,8 @@ class Home(Protocol):
     settings: Settings
     instance_id: str
     store: Store
-    registry: Registry
-    pages: Pages
+    feed: Feed
     ending: Any  # the native lock of all sessions' `closed_with`
-
-    def wake(self) -> None: ...
-
-    def joined(self) -> None: ...
 
     def forget(self, session: Session) -> None: ...
 
@@ -150,8 +145,8 @@ class Session:
         self._stage = State.REPLAY
         answer = wire.hello_ok(head, self._hub.instance_id, self._hub.store.db_id, oldest, reason)
         sent = self._send(answer, 0)
-        if head > self._hub.registry.position:
-            self._hub.wake()
+        if head > self._hub.feed.position:
+            self._hub.feed.wake()
         if sent and head - self.cursor > PAGE_EVENTS:
             try:
                 concurrency.spawn(self.on_drained)  # a long replay must not keep the reader from reading
@@ -172,19 +167,18 @@ class Session:
 
     def _send_page(self) -> bool:
         """Send one page, or go live; True when the next page may follow at once."""
-        hub, wanted = self._hub, self.subscription
-        until = max(hub.registry.position, self._boundary)
+        feed, wanted = self._hub.feed, self.subscription
+        until = max(feed.position, self._boundary)
         if wanted.is_nothing or self.cursor >= until:
             # Marked first: what the registry delivers right after joining belongs to a live session.
             self._stage = State.LIVE
-            if hub.registry.join(self):
-                hub.joined()
+            if feed.join(self):
                 if self.is_closed:  # `end` may have looked for it before it was there
-                    hub.registry.leave(self)
+                    feed.leave(self)
                 return False
             self._stage = State.REPLAY
             return True
-        page = hub.pages.next(self.cursor, until, wanted)
+        page = feed.pages.next(self.cursor, until, wanted)
         self.cursor = page.last_id
         return not page.events or self._send(page.blob, page.events)
 

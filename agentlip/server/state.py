@@ -164,15 +164,15 @@ class HubState:
             token = load_or_make_token(settings.db.parent) if settings.auth_token is None else settings.auth_token
 
             def committed(entries: Sequence[Entry]) -> None:
-                hub.wake(entries)
+                hub.feed.wake(entries)
 
             store = Store(settings.db, settings.synchronous, settings.write_timeout, committed)
             half_made.callback(store.close)
             hub = Hub(store, settings, self.instance_id)
             half_made.callback(hub.close, _EXIT_SECONDS)
             hub.start()
-            store.listen(hub.look)
-            hub.wake()  # for what was committed between the hub's first look and its listening
+            store.listen(hub.feed.look)
+            hub.feed.wake()  # for what was committed between the hub's first look and its listening
             if self._closed:  # meanwhile
                 raise ShuttingDown("The hub was closed")
             if self._started_in is not None:
@@ -234,12 +234,12 @@ class HubState:
         }
 
     def publish_event(self, event: Event | Mapping[str, Any]) -> None:
-        """See Hub.publish_event."""
-        self.hub.publish_event(event)
+        """See Feed.publish_event."""
+        self.hub.feed.publish_event(event)
 
     def publish_event_ids(self, event_ids: Iterable[int]) -> None:
-        """See Hub.publish_event_ids."""
-        self.hub.publish_event_ids(event_ids)
+        """See Feed.publish_event_ids."""
+        self.hub.feed.publish_event_ids(event_ids)
 
     def connection_count(self) -> int:
         """See Hub.connection_count."""

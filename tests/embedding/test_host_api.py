@@ -303,4 +303,4 @@ def test_two_applications_of_one_factory_have_two_hubs(tmp_path: Path) -> None:
         hub.shut_down()
         hub.hub.stop()
         hub.store.close()
-    eventually(lambda: not hubs[0].hub.registry.is_live, 5, "the end")
+    eventually(lambda: not hubs[0].hub.feed.registry.is_live, 5, "the end")

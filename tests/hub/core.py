@@ -132,10 +132,10 @@ class Core:
         self.store = store or Store(path, "NORMAL", 5.0)
         self.store._on_commit = self.committed
         self.hub = Hub(self.store, self.settings, "hub")
-        self.tailer = self.hub._tailer
+        self.tailer = self.hub.feed.tailer
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        self.hub.wake(entries)
+        self.hub.feed.wake(entries)
 
     def open(self, **transport: Any) -> tuple[Session, RecordingTransport]:
         made = RecordingTransport(**transport)

@@ -29,7 +29,7 @@ class Meeting(Core):
         self.join()
 
     def committed(self, entries: Sequence[Entry]) -> None:
-        self.hub.wake(entries)
+        self.hub.feed.wake(entries)
         self.at_commit()
         self.tailer._catch_up()
         self.found.append(self.tailer.in_company)
@@ -86,7 +86,7 @@ def test_who_is_answered_during_the_fan_out_was_company(core: Meeting) -> None:
     def committed(entries: Sequence[Entry]) -> None:
         if posters:
             return
-        core.hub.wake(entries)
+        core.hub.feed.wake(entries)
         posters.append(core.post())
         eventually(lambda: core.store.writers == 2, 5, "the second poster")
         turn.start()

@@ -160,12 +160,12 @@ def test_a_listener_may_close_what_calls_it(state: Any) -> None:
 def test_closed_followers_leave_nothing_behind_and_shutting_down_ends_the_others(state: Any) -> None:
     for _ in range(3):
         state.subscribe(channels=["ch_a"]).close()
-    assert not state.hub.registry.is_live
+    assert not state.hub.feed.registry.is_live
     follower = state.subscribe(topics=["topic_b"])
-    assert state.hub.registry.is_live
+    assert state.hub.feed.registry.is_live
     state.shut_down()
     assert list(follower) == []
-    assert not state.hub.registry.is_live
+    assert not state.hub.feed.registry.is_live
 
 
 @pytest.mark.parametrize("listener", [False, True], ids=["iterating", "listening"])
@@ -176,7 +176,7 @@ def test_what_is_subscribed_after_the_shutdown_ends_at_once(state: Any, listener
     follower = state.subscribe(seen.append if listener else None, after=0)
     assert list(follower) == []
     assert seen == []
-    assert not state.hub.registry.is_live
+    assert not state.hub.feed.registry.is_live
 
 
 def test_the_shutdown_ends_those_that_come_while_it_runs(state: Any) -> None:
@@ -191,14 +191,14 @@ def test_the_shutdown_ends_those_that_come_while_it_runs(state: Any) -> None:
 
     in_threads(4, come_and_go)
     assert ended == [[]] * 200
-    assert not state.hub.registry.is_live
+    assert not state.hub.feed.registry.is_live
 
 
 def test_a_follower_that_nobody_has_any_more_is_forgotten_though_never_closed(state: Any) -> None:
     append(state, 2)
     for _ in range(3):
         assert next(state.subscribe(after=0)).event_id == 1
-    eventually(lambda: not state.hub.registry.is_live, 5, "that they are forgotten")
+    eventually(lambda: not state.hub.feed.registry.is_live, 5, "that they are forgotten")
     follower = state.subscribe(after=0)
     assert take(follower, 2) == [1, 2], "who is still there is not"
 
@@ -222,7 +222,7 @@ def test_a_listener_that_can_not_be_started_leaves_nothing_behind(state: Any, mo
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError):
             state.subscribe(print, after=0)
-    assert not state.hub.registry.is_live
+    assert not state.hub.feed.registry.is_live
 
 
 def test_a_listener_goes_on_when_the_log_can_be_read_again(
@@ -251,7 +251,7 @@ class Neighbour:
 
 state = create_app({"AGENTLIP_DB": sys.argv[1]}).extensions["agentlip"]
 kind, keeps, waits = sys.argv[2:]
-kept, registry, locals_ = [], state.hub.registry, concurrency.native_local()
+kept, registry, locals_ = [], state.hub.feed.registry, concurrency.native_local()
 
 def look_once():
     follower = state.subscribe(after=0)

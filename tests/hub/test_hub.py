@@ -38,7 +38,7 @@ def append_elsewhere(path: Path) -> int:
 def test_publishing_ids_brings_the_hub_to_the_head_of_the_log(state: Any, tmp_path: Path) -> None:
     event_id = append_elsewhere(tmp_path / "db.sqlite3")
     state.publish_event_ids([event_id])
-    eventually(lambda: state.hub.registry.position == event_id, 5, "the tailer's turn")
+    eventually(lambda: state.hub.feed.registry.position == event_id, 5, "the tailer's turn")
     state.publish_event({"event_id": event_id})
     assert state.connection_count() == 0
     state.close_all()

@@ -103,8 +103,8 @@ class LivePath(RuleBasedStateMachine):
         self.in_turn = False
         self.plan: list[tuple[str, int]] = []
         self.store.at_read = self.seam
-        self._join = self.hub.registry.join
-        self.hub.registry.join = self.join_at_a_seam  # type: ignore[method-assign]
+        self._join = self.hub.feed.registry.join
+        self.hub.feed.registry.join = self.join_at_a_seam  # type: ignore[method-assign]
 
     # The model
 
@@ -360,7 +360,7 @@ class LivePath(RuleBasedStateMachine):
 
     @invariant()
     def those_who_have_gone_are_forgotten(self) -> None:
-        registry = self.hub.registry
+        registry = self.hub.feed.registry
         listed = {*registry._everything, *registry._wide, *registry._ahead}
         for index in (registry._by_channel, registry._by_topic):
             listed.update(*index.values())
@@ -376,7 +376,7 @@ class LivePath(RuleBasedStateMachine):
                 peer.expected_close = wire.SHUTTING_DOWN
         self.hub.shut_down()
         self.each_close_comes_once_and_for_a_reason()
-        assert not self.hub.registry.is_live
+        assert not self.hub.feed.registry.is_live
         for reader in self.readers:
             assert list(reader.follower) == []
         self.store.at_read = lambda: None

@@ -165,7 +165,7 @@ def committed_here(now: Play) -> None:
 
 def committed_elsewhere(now: Play) -> None:
     now.core.foreign()
-    now.hub.look()
+    now.hub.feed.look()
 
 
 @pytest.mark.parametrize("commit", [committed_here, committed_elsewhere])
@@ -212,10 +212,10 @@ def is_gone(now: Play, session: Session) -> bool:
     return session not in now.hub._open and all(
         session not in some
         for some in (
-            now.hub.registry._everything,
-            now.hub.registry._wide,
-            now.hub.registry._ahead,
-            *now.hub.registry._by_channel.values(),
+            now.hub.feed.registry._everything,
+            now.hub.feed.registry._wide,
+            now.hub.feed.registry._ahead,
+            *now.hub.feed.registry._by_channel.values(),
         )
     )
 
@@ -288,7 +288,7 @@ def test_shut_down_while_one_comes(play: Callable[[], Play]) -> None:
             (_, transport), follower = made
             assert transport.closes == [wire.SHUTTING_DOWN]
             assert list(follower) == []
-            assert not now.hub.registry.is_live
+            assert not now.hub.feed.registry.is_live
             assert now.hub.connection_count() == 0
         assert line > 10
 

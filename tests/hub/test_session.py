@@ -133,11 +133,11 @@ def test_what_was_handed_over_broken_comes_from_the_log_once(core: Core, caplog:
     core.tailer.wake([broken, *fine])
     with pytest.raises(UnicodeEncodeError):
         core.tailer._catch_up()
-    assert core.hub.registry.position == 0
+    assert core.hub.feed.registry.position == 0
     core.turn()
     _, late = core.join()
     assert (live.event_ids, late.event_ids) == ([1, 2], [1, 2])
-    found = core.hub.pages._tail.after(0, MAX_ID)
+    found = core.hub.feed.pages._tail.after(0, MAX_ID)
     assert found is not None
     assert [entry.event_id for entry in found[0]] == [1, 2]
 
