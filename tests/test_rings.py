@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "agentlip"
 GROUND = {
     "errors",
     "config",
+    "setting_values",
     "model",
     "wire",
     "workspace",

@@ -174,7 +174,7 @@ def test_each_conversation_is_the_same(ours: Server, theirs: Server, data: bytes
 
 def test_the_short_way_is_taken(ours: Server, theirs: Server) -> None:
     data = request("/lane", "GET", "1.0")
-    assert talk(ours, data).endswith(b"\r\n\r\nagentlip.server.gunicorn.worker")
+    assert talk(ours, data).endswith(b"\r\n\r\nagentlip.server.gunicorn.response")
     assert talk(theirs, data).endswith(b"\r\n\r\ngunicorn.http.wsgi")
 
 

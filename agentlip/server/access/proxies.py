@@ -8,7 +8,7 @@ from typing import Any
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from ...config import Networks
+from ...setting_values import Networks
 
 
 class TrustedProxies:

@@ -1,28 +1,24 @@
 """gunicorn's gevent worker, with less work per request: `worker_class` of gunicorn.conf.py.
 
 Requests are read, checked and turned into a WSGI environment by gunicorn, as ever.  What is ours is
-the way back: a response whose length is known leaves in one write instead of two, the Date header is
-made once a second, header names are checked once, and an access log that is off costs nothing.  It
-ends when its last call has.  And strangers cannot hold what others need: see `connections`, and the
-ends of connections below.  The hub also runs under gunicorn's own `gevent` worker; a request then
-costs about 30 us more.
+the way back, see `response`; an access log that is off costs nothing.  It ends when its last call
+has.  And strangers cannot hold what others need: see `http.connections`.  The hub also runs under
+gunicorn's own `gevent` worker; a request then costs about 30 us more.
 """
 
 from __future__ import annotations
 
 import logging
 import resource
-import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from greenlet import GreenletExit
-from gunicorn import util
 from gunicorn.config import PostRequest, PreRequest
 from gunicorn.glogging import Logger
 from gunicorn.http import errors as parser_errors
@@ -43,11 +39,12 @@ from ...errors import (
 from .. import descriptors
 from ..http import connections, dispatch
 from ..websocket import handover
+from .listener import Listener, Server
+from .request_body import KEPT_BYTES, AwaitedBody, codings, drain, is_unread
+from .response import Response
 
 logger = logging.getLogger("agentlip.worker")
 
-_MAX_NAMES = 256
-_HANDSHAKE_SECONDS = 10
 _SEND_SECONDS = 30  # without a hub, which has a setting
 # While fewer connections are free, each new one takes the place of a stranger's.
 _FREE_CONNECTIONS = 16
@@ -55,11 +52,6 @@ _TURN = 8  # requests after which others get their turn
 _LAST_CALL_SECONDS = 0.3
 _FINISHING_SECONDS = 0.05
 _OTHER_FILES = 100  # descriptors that are not connections
-# What is left of a refused body: so much is read to keep the connection, more is thrown away before it is closed.
-_KEPT_BYTES = 128 * 1024
-_DRAINED_BYTES = 64 << 20
-_DRAIN_SECONDS = 5.0
-_DRAIN_PIECE = 256 * 1024
 _REFUSALS: dict[type[Exception], type[AgentlipError]] = {
     parser_errors.LimitRequestLine: UriTooLong,
     parser_errors.LimitRequestHeaders: HeadersTooLarge,
@@ -130,7 +122,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
     def server_class(self, sock: Any, spawn: Any, **_wsgi_only: Any) -> Any:
         """The server of one listening socket: gunicorn's usual one, which it would not let us get at."""
         self._limit_sending(sock)
-        server = _Server(sock, handle=partial(self.handle, _Listener(sock)), spawn=spawn, **self._tls())
+        server = Server(sock, handle=partial(self.handle, Listener(sock)), spawn=spawn, **self._tls())
         server.begin = self.begin
         if self.cfg.workers > 1:
             server.max_accept = 1
@@ -183,33 +175,33 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             self._check_coding(req)
         if req._expected_100_continue:
             req._expected_100_continue = False
-            req.body = _AwaitedBody(req.body, sock)
+            req.body = AwaitedBody(req.body, sock)
         try:
             answer = self._answer if self._ordinary else super().handle_request
             going_on = answer(listener_name, req, sock, addr)
         except StopIteration:
-            if _is_unread(req, 0):
-                _drain(sock)
+            if is_unread(req, 0):
+                drain(sock)
             raise
         if callable(going_on):
             vars(req).clear()  # the caller keeps it for as long as the WebSocket lives, and needs it no more
             going_on()
             raise StopIteration
-        if going_on is not False and _is_unread(req, _KEPT_BYTES):
-            _drain(sock)
+        if going_on is not False and is_unread(req, KEPT_BYTES):
+            drain(sock)
             raise StopIteration
         connections.rest(sock)
         return going_on
 
     def _check_coding(self, req: Any) -> None:
         """Refuse codings that gunicorn leaves to the application, which knows none either."""
-        if _codings(req) != ["chunked"] and self._hub() is not None:
+        if codings(req) != ["chunked"] and self._hub() is not None:
             raise parser_errors.UnsupportedTransferCoding("one before chunked")
 
     def _answer(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         response = None
         try:
-            response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, _Response)
+            response, environ = wsgi.create(req, sock, addr, listener_name, self.cfg, Response)
             answered = self._run(environ, response)
             if answered is not True:
                 return answered
@@ -243,9 +235,9 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             logger.error("A request failed", exc_info=exc)
         with suppress(OSError):
             client.sendall(dispatch.bare_answer(error))
-            _drain(client)
+            drain(client)
 
-    def _run(self, environ: dict[str, Any], response: _Response) -> bool | Callable[[], None]:
+    def _run(self, environ: dict[str, Any], response: Response) -> bool | Callable[[], None]:
         """Call the application and send what it gives; False when it has answered by itself.
 
         Or the session of a WebSocket, which is run when the request is forgotten: idle ones are many.
@@ -278,137 +270,8 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
         return True
 
 
-class _Listener:
-    """What gunicorn asks a listening socket for; the socket may be closed before the last of its connections begins."""
-
-    def __init__(self, sock: Any) -> None:
-        self._name = sock.getsockname()
-
-    def getsockname(self) -> Any:
-        return self._name
-
-
-class _Server(ggevent.StreamServer):  # type: ignore[misc]
-    """gevent's, with an end to handshakes of TLS; `begin` is told of each connection before its handshake."""
-
-    begin: Callable[[Any], None]
-
-    def wrap_socket_and_handle(self, client_socket: Any, address: Any) -> Any:
-        client_socket.settimeout(_HANDSHAKE_SECONDS)  # `handle` takes it back
-        self.begin(client_socket)
-        try:
-            encrypted = self.wrap_socket(client_socket, **self.ssl_args)
-        except OSError:  # of TLS, too late, or gone
-            client_socket.close()
-            return
-        finally:
-            connections.end(client_socket)
-        with encrypted:
-            self.handle(encrypted, address)
-
-
-class _AwaitedBody:
-    """A body whose client waits for `100 Continue`; it is asked to come when it is read for the first time."""
-
-    def __init__(self, body: Any, sock: Any) -> None:
-        self._body = body
-        self._sock = sock
-        self._asked = False
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("read", "readline", "readlines") and not self._asked:
-            self._asked = True
-            self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return getattr(self._body, name)
-
-    def __iter__(self) -> Any:
-        return iter(self.readlines())
-
-    @property
-    def failed(self) -> bool:
-        """gunicorn's word for: where the next request begins is unknown."""
-        return not self._asked or bool(self._body.failed)
-
-    @failed.setter
-    def failed(self, failed: bool) -> None:
-        self._body.failed = failed
-
-
-def _codings(req: Any) -> list[str]:
-    values = [value for name, value in req.headers if name == "TRANSFER-ENCODING"]
-    return [coding.strip().lower() for coding in ",".join(values).split(",")]
-
-
 def _names_other_coding(exc: Exception) -> bool:
     """Whether gunicorn has missed `chunked`, although it knows the coding that is there."""
     if not isinstance(exc, parser_errors.InvalidHeader) or exc.hdr != "TRANSFER-ENCODING" or exc.req is None:
         return False
-    return "chunked" not in _codings(exc.req)
-
-
-def _is_unread(req: Any, most: int) -> bool:
-    """Whether the connection cannot go on because more than so many bytes of the body are still to come."""
-    body = req.body
-    if body.failed:
-        return True
-    reader = body.reader
-    left = getattr(reader, "length", None)
-    return bool(left > most if left is not None else reader.parser is not None)
-
-
-def _drain(sock: Any) -> None:
-    """Let the peer read the answer before the connection is closed: bytes that nobody reads would reset it."""
-    deadline, left = time.monotonic() + _DRAIN_SECONDS, _DRAINED_BYTES
-    with suppress(OSError):
-        if not isinstance(sock, ssl.SSLSocket):
-            sock.shutdown(socket.SHUT_WR)
-        while left > 0 and (patience := deadline - time.monotonic()) > 0:
-            sock.settimeout(patience)
-            size = len(sock.recv(_DRAIN_PIECE))
-            if not size:
-                return
-            left -= size
-            concurrency.cede()  # under gevent a socket that always has bytes never waits
-
-
-class _Response(wsgi.Response):  # type: ignore[misc]
-    _names: ClassVar[set[str]] = set()  # that need no second look: valid, and nothing gunicorn treats specially
-    _date: ClassVar[tuple[int, str]] = (0, "")
-
-    def process_headers(self, headers: list[tuple[str, str]]) -> None:
-        for name, value in headers:
-            if name in self._names and isinstance(value, str) and wsgi.HEADER_VALUE_RE.fullmatch(value):
-                self.headers.append((name, value.strip(" \t")))
-                continue
-            super().process_headers([(name, value)])
-            if not util.is_hoppish(name) and name.lower() != "content-length" and len(self._names) < _MAX_NAMES:
-                self._names.add(name)
-
-    def should_close(self) -> bool:
-        return _is_unread(self.req, _KEPT_BYTES) or bool(super().should_close())
-
-    def default_headers(self) -> list[str]:
-        if self.upgrade or self.chunked:
-            lines: list[str] = super().default_headers()
-            return lines
-        now = int(time.time())
-        if now != _Response._date[0]:
-            _Response._date = (now, util.http_date())
-        major, minor = self.req.version
-        return [
-            f"HTTP/{major}.{minor} {self.status}\r\nServer: {self.version}\r\nDate: {_Response._date[1]}\r\n"
-            f"Connection: {'close' if self.should_close() else 'keep-alive'}\r\n"
-        ]
-
-    def write(self, arg: bytes) -> None:
-        if self.headers_sent or self._omits_body or len(arg) != self.response_length:
-            super().write(arg)
-            return
-        lines = self.default_headers()
-        lines += [f"{name}: {value}\r\n" for name, value in self.headers]
-        data = "".join([*lines, "\r\n"]).encode("latin-1") + arg
-        self.headers_sent: bool = True
-        self.sent = len(arg)
-        sent = self.sock.send(data)
-        if sent < len(data):
-            self.sock.sendall(memoryview(data)[sent:])
+    return "chunked" not in codings(exc.req)
