@@ -108,3 +108,11 @@ def test_links_lead_somewhere(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"(?:agentlip/)?((?:[a-z_]+/)+(?:[a-z_]+\.(?:py|js))?)(?=[\s`,])", text)) - {"tests/"}
+    assert len(named) > 30
+    for path in named:
+        assert (ROOT / "agentlip" / path).exists() or (ROOT / path).exists(), path
