@@ -1,4 +1,4 @@
-"""What is installed: the wheel alone runs the hub, the client needs its two libraries, the two lists say the same."""
+"""What is installed: the wheel alone runs the hub, the client needs its few libraries, the two lists say the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What `from agentlip.client import …` may import beside the standard library.
 _CLIENT_ALONE = """
 import sys
-allowed = {"agentlip", "urllib3", "websockets", *sys.stdlib_module_names}
+allowed = {"agentlip", "msgspec", "urllib3", "websockets", *sys.stdlib_module_names}
 class Gate:
     def find_spec(self, name, *_):
         # urllib3 looks for libraries that only some have.

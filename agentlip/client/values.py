@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, TypeVar
 
 from ..model import Attachment, Channel, Entity, Event, Message, Scope, Topic
@@ -14,11 +13,8 @@ Row = TypeVar("Row", Channel, Topic, Message, Attachment)
 T = TypeVar("T")
 
 
-_NAMES = {kind: tuple(each.name for each in fields(kind)) for kind in (Channel, Topic, Message, Attachment)}
-
-
 def row(kind: type[Row], item: dict[str, Any]) -> Row:
-    return kind(*(item[name] for name in _NAMES[kind]))
+    return kind(*(item[name] for name in kind.__struct_fields__))
 
 
 def rows(kind: type[Row], items: list[dict[str, Any]]) -> list[Row]:

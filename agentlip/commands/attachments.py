@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model import Attachment, AttachmentPage, AttachmentResult
+from ..model import PAGE_ROWS, AddAttachment, Attachment, AttachmentPage, AttachmentResult, fields
 from ..store import mutations, queries
-from ..store.page import PAGE_ROWS
 from ..store.urls import check_link
 from . import checks
 from .noun import Noun
@@ -28,20 +27,16 @@ class Attachments(Noun):
         source_message_id: str | None = None,
     ) -> AttachmentResult:
         """Pin a JSON object to a topic; an equal one gives the old row and no event."""
-        kind = checks.label(kind, "kind", checks.MAX_KIND_CHARS)
-        value_json = checks.json_object(value_json, "value_json")
-        if kind in _LINK_KINDS:
-            check_link(value_json)
-        written = self._home.store.write(
-            mutations.add_attachment,
-            checks.key(topic_id, "topic_id"),
-            kind,
-            checks.optional_text(key, "key", checks.MAX_KEY_CHARS),
-            value_json,
-            checks.optional_text(dedupe_key, "dedupe_key", checks.MAX_DEDUPE_CHARS, 1),
-            checks.optional_text(source_message_id, "source_message_id", checks.MAX_ID_CHARS),
-        )
-        return AttachmentResult(*written)
+        return self.attach(topic_id, AddAttachment(kind, value_json, key, dedupe_key, source_message_id))
+
+    def attach(self, topic_id: str, asked: AddAttachment) -> AttachmentResult:
+        """As add_attachment, of a request."""
+        fields.key(topic_id, "topic_id")
+        checks.refuse_nul(asked.value_json, "value_json")
+        if asked.kind in _LINK_KINDS:
+            check_link(asked.value_json)
+        more = asked.kind, asked.key, asked.value_json, asked.dedupe_key, asked.source_message_id
+        return AttachmentResult(*self._home.store.write(mutations.add_attachment, topic_id, *more))
 
     def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
         """All attachments of a topic, newest first."""
@@ -56,6 +51,6 @@ class Attachments(Noun):
         self, topic_id: str, kind: str | None = None, limit: int = PAGE_ROWS, before_id: str | None = None
     ) -> AttachmentPage:
         """A page of a topic's attachments, newest first; `before_id` is the last of the page before."""
-        topic_id, kind = checks.key(topic_id, "topic_id"), None if kind is None else checks.key(kind, "kind")
+        topic_id, kind = fields.key(topic_id, "topic_id"), None if kind is None else fields.key(kind, "kind")
         limit, before_id = checks.limit(limit), checks.optional_id(before_id, "before_id")
         return AttachmentPage(*self._home.store.read_page(queries.attachments, topic_id, kind, limit, before_id))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..model import Channel, ChannelPage, ChannelResult
+from ..model import PAGE_ROWS, Channel, ChannelPage, ChannelResult, CreateChannel
 from ..store import mutations, queries
-from ..store.page import PAGE_ROWS
 from . import checks
 from .noun import Noun
 
@@ -14,9 +13,13 @@ class Channels(Noun):
 
     def create_channel(self, name: str, description: str | None = None) -> ChannelResult:
         """Create a channel; its name is unique, 1 to 100 characters."""
-        name = checks.label(name, "name", checks.MAX_NAME_CHARS)
-        description = checks.optional_text(description, "description", checks.MAX_DESCRIPTION_CHARS)
-        return ChannelResult(*self._home.store.write(mutations.create_channel, name, description, heavy=True))
+        return self.add_channel(CreateChannel(name, description))
+
+    def add_channel(self, asked: CreateChannel) -> ChannelResult:
+        """As create_channel, of a request."""
+        return ChannelResult(
+            *self._home.store.write(mutations.create_channel, asked.name, asked.description, heavy=True)
+        )
 
     def channels(self) -> list[Channel]:
         """All channels by name."""

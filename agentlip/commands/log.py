@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..hub.follower import Follower
-from ..model import Entity, Event, Scope
+from ..model import Entity, Event, Scope, fields
 from ..store import mutations
 from . import checks
 from .noun import Noun
@@ -29,7 +29,7 @@ class Log(Noun):
         object. `entity` is a type and an id; without it, it is the topic or channel of the scope. A name of the
         hub's own events needs the scope that they have.
         """
-        name = checks.label(name, "name", checks.MAX_NAME_CHARS)
+        name = fields.label(name, "name", fields.MAX_NAME_CHARS)
         where = checks.scope(scope)
         if not isinstance(data, Mapping):
             raise InvalidInput("data must be an object")
@@ -48,7 +48,7 @@ class Log(Noun):
 
         Large ones come fewer at a time; none are left when the list is empty.
         """
-        after, limit = checks.number(after, "after", 0), checks.limit(limit)
+        after, limit = fields.number(after, "after", 0), checks.limit(limit)
         in_channels, in_topics = checks.ids(channels, "channels"), checks.ids(topics, "topics")
         if not in_channels and not in_topics and (in_channels is not None or in_topics is not None):
             return []
@@ -75,7 +75,7 @@ class Log(Noun):
         """
         if listener is not None and not callable(listener):
             raise InvalidInput("listener must be callable")
-        cursor = self._home.store.latest() if after is None else checks.number(after, "after", 0)
+        cursor = self._home.store.latest() if after is None else fields.number(after, "after", 0)
         return self._home.hub.follow(cursor, checks.ids(channels, "channels"), checks.ids(topics, "topics"), listener)
 
 

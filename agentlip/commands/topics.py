@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..model import TopicPage, TopicResult
+from ..model import CreateTopic, RenameTopic, TopicPage, TopicResult, fields
 from ..store import mutations, queries
 from . import checks
 from .noun import Noun
@@ -13,17 +13,22 @@ class Topics(Noun):
 
     def create_topic(self, channel_id: str, title: str) -> TopicResult:
         """Create a topic; its title is unique in the channel, 1 to 200 characters."""
-        channel_id = checks.text(channel_id, "channel_id", checks.MAX_ID_CHARS)
-        title = checks.label(title, "title", checks.MAX_TITLE_CHARS)
-        return TopicResult(*self._home.store.write(mutations.create_topic, channel_id, title, heavy=True))
+        return self.add_topic(CreateTopic(channel_id, title))
+
+    def add_topic(self, asked: CreateTopic) -> TopicResult:
+        """As create_topic, of a request."""
+        return TopicResult(*self._home.store.write(mutations.create_topic, asked.channel_id, asked.title, heavy=True))
 
     def rename_topic(self, topic_id: str, title: str) -> TopicResult:
-        title = checks.label(title, "title", checks.MAX_TITLE_CHARS)
-        topic_id = checks.key(topic_id, "topic_id")
-        return TopicResult(*self._home.store.write(mutations.rename_topic, topic_id, title, heavy=True))
+        return self.retitle(topic_id, RenameTopic(title))
+
+    def retitle(self, topic_id: str, asked: RenameTopic) -> TopicResult:
+        """As rename_topic, of a request."""
+        topic_id = fields.key(topic_id, "topic_id")
+        return TopicResult(*self._home.store.write(mutations.rename_topic, topic_id, asked.title, heavy=True))
 
     def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
         """A page of a channel's topics, most recently updated first."""
-        channel_id = checks.key(channel_id, "channel_id")
-        limit, offset = checks.limit(limit), checks.number(offset, "offset", 0)
+        channel_id = fields.key(channel_id, "channel_id")
+        limit, offset = checks.limit(limit), fields.number(offset, "offset", 0)
         return TopicPage(*self._home.store.read_page(queries.topics, channel_id, limit, offset))

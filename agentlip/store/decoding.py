@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 T = TypeVar("T")
 _MAX_BRACKETS = 200  # orjson reads deeper nesting than it writes
@@ -33,8 +35,10 @@ def as_text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def bytes_as_text(value: Any) -> str:
-    """For what writes JSON, which has no type for bytes."""
+def as_json(value: Any) -> Any:
+    """For what writes JSON: of the values of the model their fields, and of bytes, for which it has no type, a text."""
+    if isinstance(value, Struct):
+        return asdict(value)
     if isinstance(value, bytes):
         return replaced(value)
     raise TypeError

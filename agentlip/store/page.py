@@ -16,7 +16,6 @@ import orjson
 
 from .decoding import in_any_bytes
 
-PAGE_ROWS = 1000
 PAGE_BYTES = 4 << 20
 _BRIEF_BYTES = 256 << 10
 _BRIEF_LOOKS = 60  # of _LOOK_EVERY instructions of SQLite's virtual machine each; some two milliseconds

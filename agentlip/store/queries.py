@@ -9,9 +9,9 @@ import sqlite3
 from typing import Any
 
 from ..errors import NotFound
-from ..model import Attachment, Channel, Message, Topic
+from ..model import PAGE_ROWS, Attachment, Channel, Message, Topic
 from .decoding import json_value, read_rows
-from .page import PAGE_ROWS, page_of
+from .page import page_of
 
 _CHANNEL = "SELECT id, name, description, created_at FROM channels"
 _TOPIC = "SELECT id, channel_id, title, created_at, updated_at FROM topics"

@@ -28,7 +28,7 @@ from ..errors import DatabaseLost, InternalError, LogAtEnd, ServiceUnavailable, 
 from ..model import Entity, Scope, timestamp
 from . import full_text, log
 from .database import Database, is_busy, is_damage, is_index_damage
-from .decoding import bytes_as_text, read_rows
+from .decoding import as_json, read_rows
 from .ids import new_id
 
 GROUP = 256
@@ -80,7 +80,7 @@ class Transaction:
 
     def append(self, name: str, scope: Scope, entity: Entity, data: Any) -> int:
         """Append an event and return its id; `data` is anything orjson can serialise."""
-        entry = log.append(self.connection, self.now, name, scope, entity, orjson.dumps(data, bytes_as_text).decode())
+        entry = log.append(self.connection, self.now, name, scope, entity, orjson.dumps(data, as_json).decode())
         self.appended.append(entry)
         self._bytes += entry.size
         return entry.event_id

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from dataclasses import asdict
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict
 
 from agentlip.errors import AlreadyExists, CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
 from agentlip.model import Channel, Event, Message, Scope, Topic

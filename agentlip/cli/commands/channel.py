@@ -57,7 +57,8 @@ def create_channel(context: Context, name: str, description: str | None, if_miss
 def create(client: HubClient, name: str, description: str | None, if_missing: bool) -> tuple[Channel, int | None]:
     """The new channel and its event; with `if_missing` also the old one of this name, and None."""
     try:
-        return client.create_channel(name, description)
+        made = client.create_channel(name, description)
+        return made.channel, made.event_id
     except InvalidInput as error:
         old = channel_named(client, getattr(error, "existing_id", name)) if if_missing else None
         if old is None:

@@ -66,7 +66,8 @@ def create_topic(context: Context, channel: str, title: str, if_missing: bool) -
 def create(client: HubClient, channel: str, title: str, if_missing: bool) -> tuple[Topic, int | None]:
     """The new topic of the channel of this id, and its event; with `if_missing` also the old one, and None."""
     try:
-        return client.create_topic(channel, title)
+        made = client.create_topic(channel, title)
+        return made.topic, made.event_id
     except InvalidInput as error:
         old = topic_titled(client, channel, getattr(error, "existing_id", title)) if if_missing else None
         if old is None:

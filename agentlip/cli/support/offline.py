@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from ...model import Attachment, Channel, EventPage, Message, MessagePage, SearchPage, TopicPage
+from ...model import PAGE_ROWS, Attachment, Channel, EventPage, Message, MessagePage, SearchPage, TopicPage
 from ...store import log, queries
-from ...store.page import PAGE_ROWS
 from ...store.read_only import ReadOnly
 from ...store.search import search, words_of
 

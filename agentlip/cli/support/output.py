@@ -10,11 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any, TextIO
 
 import click
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from ...model import Event
 
@@ -105,8 +106,8 @@ def _jsonable(value: Any) -> Any:
         return {name: _jsonable(item) for name, item in fields.items()}
     if hasattr(value, "_asdict"):
         return {name: _jsonable(item) for name, item in value._asdict().items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+    if isinstance(value, Struct):
+        return {name: _jsonable(item) for name, item in asdict(value).items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
     if isinstance(value, Mapping):

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from msgspec.structs import asdict
 
-from . import query
+from ...model import AddAttachment, AttachmentPage, AttachmentResult, AttachmentsQuery
 from .call import Call, Endpoint
 
 MAX_BODY = 16 * 1024
+_PATH = "/api/v1/topics/<topic_id>/attachments"
 
 
-def list_attachments(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
-    page = call.state.commands.attachment_page(
-        topic_id,
-        query.text(call.args, "kind"),
-        query.number(call.args, "limit", query.MAX_PAGE, 1, cap=query.MAX_PAGE),
-        query.text(call.args, "before_id"),
-    )
-    return 200, page._asdict()
+def list_attachments(call: Call, asked: AttachmentsQuery, topic_id: str) -> tuple[int, AttachmentPage]:
+    return 200, call.state.commands.attachment_page(topic_id, **asdict(asked))
 
 
-def add_attachment(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
-    result = call.state.commands.add_attachment(
-        topic_id,
-        call.field("kind"),
-        call.field("value_json"),
-        key=call.field("key"),
-        dedupe_key=call.field("dedupe_key"),
-        source_message_id=call.field("source_message_id"),
-    )
+def add_attachment(call: Call, asked: AddAttachment, topic_id: str) -> tuple[int, AttachmentResult]:
+    result = call.state.commands.attach(topic_id, asked)
     return call.written(200 if result.event_id is None else 201, result)
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/topics/<topic_id>/attachments", list_attachments, "read"),
-    Endpoint("POST", "/api/v1/topics/<topic_id>/attachments", add_attachment, "write", max_body=MAX_BODY),
+    Endpoint("GET", _PATH, list_attachments, "read", query=AttachmentsQuery, result=AttachmentPage),
+    Endpoint("POST", _PATH, add_attachment, "write", MAX_BODY, request=AddAttachment, result=AttachmentResult),
 )

@@ -7,16 +7,19 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Request
+from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
+from ...model import AttachmentResult, ChannelResult, MessageResult, TopicResult
 from ..access import limits
 from ..state import HubState
 
 # 65,536 bytes of content grow at most sixfold when escaped; the rest is room for the other fields.
 BODY_BYTES = 512 * 1024
+Written = TypeVar("Written", ChannelResult, TopicResult, MessageResult, AttachmentResult)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -32,7 +35,6 @@ class Call:
         self.path = request.path
         self.request_id = request_id_of(self.environ)
         self.headers: dict[str, str] = {}
-        self.body: dict[str, Any] = {}
         self.body_received = False
         self.event_ids: list[int] = []
         self.caller: limits.Caller | None = None  # of a WebSocket, once it is let in
@@ -42,15 +44,11 @@ class Call:
         """The parameters of the query string."""
         return self.request.args
 
-    def field(self, name: str) -> Any:
-        """A field of the body as it came, None when it is absent; `commands` checks it."""
-        return self.body.get(name)
-
-    def written(self, status: int, result: Any) -> tuple[int, dict[str, Any]]:
-        """The answer of a change: the result's fields, of which `event_id` is noted for the log."""
+    def written(self, status: int, result: Written) -> tuple[int, Written]:
+        """The answer of a change: the result, of which `event_id` is noted for the log."""
         if result.event_id is not None:
             self.event_ids.append(result.event_id)
-        return status, result._asdict()
+        return status, result
 
 
 Handler = Callable[..., tuple[int, Any]]
@@ -58,9 +56,11 @@ Handler = Callable[..., tuple[int, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A method of a URL: its handler `(call, **path parameters) -> (status, JSON)` and who may call it.
+    """A method of a URL: its handler and who may call it.
 
-    `access` is `open` (nobody is asked, nothing is counted), `anyone`, `read` or `write`; `max_body` is in bytes.
+    The handler is called `(call, asked, **path parameters)`, without `asked` where neither a request nor a query is
+    declared, and returns a status and what is answered as JSON, a `result`. `access` is `open` (nobody is asked,
+    nothing is counted), `anyone`, `read` or `write`; `max_body` is in bytes.
     """
 
     method: str
@@ -69,6 +69,9 @@ class Endpoint:
     access: str
     max_body: int = BODY_BYTES
     body_optional: bool = False
+    request: Any = None  # a Request, or a union of some that are told apart by their tag
+    query: type[Struct] | None = None
+    result: Any = None
 
 
 def request_id_of(environ: Mapping[str, Any]) -> str:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from . import query
+from ...model import ChannelPage, ChannelResult, ChannelsQuery, CreateChannel
 from .call import Call, Endpoint
 
 
-def list_channels(call: Call) -> tuple[int, dict[str, Any]]:
-    limit = query.number(call.args, "limit", query.MAX_PAGE, 1, cap=query.MAX_PAGE)
-    return 200, call.state.commands.channel_page(limit, query.text(call.args, "after_id"))._asdict()
+def list_channels(call: Call, asked: ChannelsQuery) -> tuple[int, ChannelPage]:
+    return 200, call.state.commands.channel_page(asked.limit, asked.after_id)
 
 
-def create_channel(call: Call) -> tuple[int, dict[str, Any]]:
-    result = call.state.commands.create_channel(call.field("name"), call.field("description"))
-    return call.written(201, result)
+def create_channel(call: Call, asked: CreateChannel) -> tuple[int, ChannelResult]:
+    return call.written(201, call.state.commands.add_channel(asked))
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/channels", list_channels, "read"),
-    Endpoint("POST", "/api/v1/channels", create_channel, "write"),
+    Endpoint("GET", "/api/v1/channels", list_channels, "read", query=ChannelsQuery, result=ChannelPage),
+    Endpoint("POST", "/api/v1/channels", create_channel, "write", request=CreateChannel, result=ChannelResult),
 )

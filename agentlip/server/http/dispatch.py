@@ -37,11 +37,12 @@ from ...errors import (
     ShuttingDown,
     StorageError,
 )
-from ...store.decoding import bytes_as_text
+from ...model.fields import request_of
+from ...store.decoding import as_json
 from .. import logs
 from ..access import auth, limits
 from ..state import PROTOCOL_VERSION, HubState
-from . import connections
+from . import connections, query
 from .body import read_body
 from .call import Call, Endpoint, request_id_of
 from .request_socket import socket_of
@@ -149,9 +150,8 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
             endpoint = methods.get("GET" if call.method == "HEAD" else call.method)
             if endpoint is None:
                 raise MethodNotAllowed(", ".join(sorted(_allowed(methods))))
-            _admit(call, endpoint)
-            status, payload = endpoint.handler(call, **params)
-            return _answer(call, status, orjson.dumps(payload, bytes_as_text))
+            status, payload = endpoint.handler(call, *_admit(call, endpoint), **params)
+            return _answer(call, status, orjson.dumps(payload, as_json))
         except AgentlipError as error:
             return answer_error(call, error)
         except (ConfigError, StorageError) as error:
@@ -164,10 +164,13 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
     return answer
 
 
-def _admit(call: Call, endpoint: Endpoint) -> None:
-    """Token, rate limit, shutdown and body, in this order. Raises AgentlipError."""
+def _admit(call: Call, endpoint: Endpoint) -> tuple[Any, ...]:
+    """Token, rate limit, shutdown, body and fields, in this order: what is asked for, if anything is declared.
+
+    Raises AgentlipError.
+    """
     if endpoint.access == "open":
-        return
+        return ()
     state = call.state
     state.calls += 1
     if endpoint.access != "anyone":
@@ -178,8 +181,10 @@ def _admit(call: Call, endpoint: Endpoint) -> None:
             call.headers.update(state.limiter.take(caller, call.environ.get("REMOTE_ADDR", "")))
     if endpoint.access == "write" and state.draining:
         raise ShuttingDown()
-    if endpoint.method != "GET":
-        call.body = read_body(call, endpoint)
+    if endpoint.method == "GET":
+        return () if endpoint.query is None else (query.read(endpoint.query, call.args),)
+    body = read_body(call, endpoint)
+    return () if endpoint.request is None else (request_of(endpoint.request, body),)
 
 
 def _limit_connection(call: Call) -> None:
@@ -230,7 +235,7 @@ def _payload(error: AgentlipError) -> bytes:
     payload: dict[str, Any] = {"error": error.message, "code": error.code}
     if error.details:
         payload["details"] = error.details
-    return orjson.dumps(payload, bytes_as_text)
+    return orjson.dumps(payload, as_json)
 
 
 def bare_answer(error: AgentlipError) -> bytes:

@@ -5,31 +5,33 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from msgspec import UNSET, to_builtins
+
 from ...commands import checks
+from ...model import Health, Ping, Pong
 from .call import Call, Endpoint
 
 
-def health(call: Call) -> tuple[int, dict[str, Any]]:
+def health(call: Call) -> tuple[int, Any]:
     """200 also while the database is lost or damaged: the hub itself is there, and says what is wrong."""
-    identity, fault = call.state.identity(), call.state.store.fault()
-    answer = {
-        "status": "ok" if fault is None else "degraded",
-        **identity,
-        "pid": os.getpid(),
-        "uptime_seconds": call.state.uptime_seconds,
-    }
-    return 200, answer if fault is None else answer | {"reason": fault}
+    fault = call.state.store.fault()
+    answer = Health(
+        "ok" if fault is None else "degraded",
+        **call.state.identity(),
+        pid=os.getpid(),
+        uptime_seconds=call.state.uptime_seconds,
+        reason=UNSET if fault is None else fault,
+    )
+    return 200, to_builtins(answer)
 
 
-def ping(call: Call) -> tuple[int, dict[str, Any]]:
-    answer: dict[str, Any] = {"pong": True, "instance_id": call.state.instance_id}
-    if "echo" in call.body:
-        checks.refuse_nul(call.body["echo"], "echo")
-        answer["echo"] = call.body["echo"]
-    return 200, answer
+def ping(call: Call, asked: Ping) -> tuple[int, Any]:
+    if asked.echo is not UNSET:
+        checks.refuse_nul(asked.echo, "echo")
+    return 200, to_builtins(Pong(True, call.state.instance_id, asked.echo))
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/health", health, "open"),
-    Endpoint("POST", "/api/v1/_ping", ping, "write", body_optional=True),
+    Endpoint("GET", "/health", health, "open", result=Health),
+    Endpoint("POST", "/api/v1/_ping", ping, "write", body_optional=True, request=Ping, result=Pong),
 )

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from . import query
+from ...model import CreateTopic, RenameTopic, TopicPage, TopicResult, TopicsQuery
 from .call import Call, Endpoint
 
 
-def list_topics(call: Call, channel_id: str) -> tuple[int, dict[str, Any]]:
-    limit = query.number(call.args, "limit", 50, 1, cap=query.MAX_PAGE)
-    offset = query.number(call.args, "offset", 0, 0)
-    return 200, call.state.commands.topics(channel_id, limit, offset)._asdict()
+def list_topics(call: Call, asked: TopicsQuery, channel_id: str) -> tuple[int, TopicPage]:
+    return 200, call.state.commands.topics(channel_id, asked.limit, asked.offset)
 
 
-def create_topic(call: Call) -> tuple[int, dict[str, Any]]:
-    return call.written(201, call.state.commands.create_topic(call.field("channel_id"), call.field("title")))
+def create_topic(call: Call, asked: CreateTopic) -> tuple[int, TopicResult]:
+    return call.written(201, call.state.commands.add_topic(asked))
 
 
-def rename_topic(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
-    return call.written(200, call.state.commands.rename_topic(topic_id, call.field("title")))
+def rename_topic(call: Call, asked: RenameTopic, topic_id: str) -> tuple[int, TopicResult]:
+    return call.written(200, call.state.commands.retitle(topic_id, asked))
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/channels/<channel_id>/topics", list_topics, "read"),
-    Endpoint("POST", "/api/v1/topics", create_topic, "write"),
-    Endpoint("PATCH", "/api/v1/topics/<topic_id>", rename_topic, "write"),
+    Endpoint("GET", "/api/v1/channels/<channel_id>/topics", list_topics, "read", query=TopicsQuery, result=TopicPage),
+    Endpoint("POST", "/api/v1/topics", create_topic, "write", request=CreateTopic, result=TopicResult),
+    Endpoint("PATCH", "/api/v1/topics/<topic_id>", rename_topic, "write", request=RenameTopic, result=TopicResult),
 )

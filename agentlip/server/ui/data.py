@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from msgspec.structs import asdict
+
 from ...commands import checks
-from ...model import timestamp
+from ...model import PAGE_ROWS, timestamp
 from ...store import overview
 from ...store.overview import TopicOverview, TopicsPage
 from ...store.readers import PAGE
@@ -29,8 +30,8 @@ _kept_figures: WeakKeyDictionary[Store, tuple[float, tuple[overview.Totals, list
 
 
 def topics(call: Call) -> tuple[int, dict[str, Any]]:
-    limit = query.number(call.args, "limit", 50, 1, cap=query.MAX_PAGE)
-    offset = query.number(call.args, "offset", 0, 0)
+    limit = query.number(call.args, "limit", 1, cap=PAGE_ROWS) or 50
+    offset = query.number(call.args, "offset", 0) or 0
     channel_id = checks.optional_id(query.text(call.args, "channel_id"), "channel_id")
     return _page(call.state.store.read_long(overview.topics, channel_id, limit, offset, kind=PAGE))
 
@@ -41,7 +42,7 @@ def topic(call: Call, topic_id: str) -> tuple[int, dict[str, Any]]:
 
 def counts(call: Call) -> tuple[int, dict[str, Any]]:
     """How many messages each topic has, for the marks of what is unread in topics that the page has not loaded."""
-    limit = query.number(call.args, "limit", query.MAX_PAGE, 1, cap=query.MAX_PAGE)
+    limit = query.number(call.args, "limit", 1, cap=PAGE_ROWS) or PAGE_ROWS
     after_id = checks.optional_id(query.text(call.args, "after_id"), "after_id")
     return 200, call.state.store.read_long(overview.counts, after_id or "", limit, kind=PAGE)._asdict()
 

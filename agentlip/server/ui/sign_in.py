@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from ...errors import AgentlipError, InternalError, InvalidAuth, InvalidInput, NoAuthConfigured, ServiceUnavailable
+from ...model.fields import Request, key
 from ...version import __version__
 from ...workspace.login_codes import take_login_code
 from ..access import auth, logins, tokens
 from ..http.call import Call, Endpoint
+
+Text = Annotated[str, Meta(extra={"check": key})]
+
+
+class SignOut(Request):
+    """`base` is the path of the page."""
+
+    base: Text | None = None
+
+
+class SignIn(SignOut):
+    """Either a token or a login code."""
+
+    token: Text | None = None
+    code: Text | None = None
 
 
 def show(call: Call) -> tuple[int, dict[str, Any]]:
@@ -33,28 +51,27 @@ def show(call: Call) -> tuple[int, dict[str, Any]]:
     }
 
 
-def sign_in(call: Call) -> tuple[int, dict[str, Any]]:
+def sign_in(call: Call, asked: SignIn) -> tuple[int, dict[str, Any]]:
     state = call.state
     _check_same_origin(call)
-    token, code, base = (_text(call, name) for name in ("token", "code", "base"))
     if not state.token:
         raise NoAuthConfigured()
     if state.authorize is not None:
         raise InvalidInput("People sign in to the application itself")
-    if code:
-        if not take_login_code(state.settings.db.parent, code):
+    if asked.code:
+        if not take_login_code(state.settings.db.parent, asked.code):
             raise InvalidAuth("This link has been used or has expired; `agentlip ui` makes a new one")
     else:
-        tokens.check_token(state.token, f"Bearer {token}" if token else None)
+        tokens.check_token(state.token, f"Bearer {asked.token}" if asked.token else None)
     secure = call.environ.get("HTTP_ORIGIN", "").startswith("https:")
-    call.headers["Set-Cookie"] = logins.set_cookie(state.token, base, secure=secure)
+    call.headers["Set-Cookie"] = logins.set_cookie(state.token, asked.base or "", secure=secure)
     return 200, {"signed_in": True}
 
 
-def sign_out(call: Call) -> tuple[int, dict[str, Any]]:
+def sign_out(call: Call, asked: SignOut) -> tuple[int, dict[str, Any]]:
     _check_same_origin(call)
     state = call.state
-    call.headers["Set-Cookie"] = logins.clear_cookie(state.token, _text(call, "base"))
+    call.headers["Set-Cookie"] = logins.clear_cookie(state.token, asked.base or "")
     logins.end(state.settings.db.parent, state.token, call.environ)
     return 200, {"signed_in": False}
 
@@ -63,17 +80,10 @@ def _check_same_origin(call: Call) -> None:
     auth.check_origin(call.state.settings, call.environ.get("HTTP_ORIGIN"), call.environ.get("HTTP_HOST", ""))
 
 
-def _text(call: Call, name: str) -> str:
-    value = call.field(name)
-    if value is not None and not isinstance(value, str):
-        raise InvalidInput(f"{name} must be a string")
-    return value or ""
-
-
 _BODY_BYTES = 4096  # from people who have not shown who they are
 
 ENDPOINTS = (
     Endpoint("GET", "/ui/session", show, "anyone"),
-    Endpoint("POST", "/ui/session", sign_in, "anyone", max_body=_BODY_BYTES),
-    Endpoint("DELETE", "/ui/session", sign_out, "anyone", max_body=_BODY_BYTES, body_optional=True),
+    Endpoint("POST", "/ui/session", sign_in, "anyone", max_body=_BODY_BYTES, request=SignIn),
+    Endpoint("DELETE", "/ui/session", sign_out, "anyone", max_body=_BODY_BYTES, body_optional=True, request=SignOut),
 )

@@ -1,0 +1,153 @@
+"""Events of the log: their values in memory, their JSON over HTTP, and which payload each name has.
+
+In memory they are tuples, as the fan-out takes them apart.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from msgspec import Struct, ValidationError, convert
+
+from .attachments import AttachmentAdded
+from .channels import ChannelCreated
+from .fields import Id, Limit, Offset, Tail
+from .messages import MessageCreated, MessageDeleted, MessageEdited, MessageEnriched, MessageMoved
+from .result import Result
+from .topics import TopicCreated, TopicRenamed
+
+CHANNEL, TOPIC, TOPIC2 = "channel_id", "topic_id", "topic_id2"
+
+Payload = (
+    ChannelCreated
+    | TopicCreated
+    | TopicRenamed
+    | AttachmentAdded
+    | MessageCreated
+    | MessageEdited
+    | MessageDeleted
+    | MessageMoved
+    | MessageEnriched
+)
+PAYLOADS: dict[str, type[Payload]] = {
+    "channel.created": ChannelCreated,
+    "topic.created": TopicCreated,
+    "topic.renamed": TopicRenamed,
+    "topic.attachment_added": AttachmentAdded,
+    "message.created": MessageCreated,
+    "message.edited": MessageEdited,
+    "message.deleted": MessageDeleted,
+    "message.moved_topic": MessageMoved,
+    "message.enriched": MessageEnriched,
+}
+# Which scope ids an event of a known name must carry.
+KNOWN_EVENTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(PAYLOADS, (CHANNEL, TOPIC)),
+    "channel.created": (CHANNEL,),
+    "message.moved_topic": (CHANNEL, TOPIC, TOPIC2),
+}
+
+
+class Scope(NamedTuple):
+    """The routing ids of an event; a subscription matches on any of them."""
+
+    channel_id: str | None = None
+    topic_id: str | None = None
+    topic_id2: str | None = None
+
+
+class Entity(NamedTuple):
+    """What an event is about."""
+
+    type: str
+    id: str
+
+
+class Event(NamedTuple):
+    """One row of the event log; `data_json` is the payload as stored."""
+
+    event_id: int
+    ts: str
+    name: str
+    scope: Scope
+    entity: Entity
+    data_json: str
+
+    @property
+    def data(self) -> Any:
+        """The payload, parsed anew at each access."""
+        return json.loads(self.data_json)
+
+    @property
+    def payload(self) -> Payload | None:
+        """The payload as the type that its name has; None for the names of others, and for what does not fit."""
+        kind = PAYLOADS.get(self.name)
+        try:
+            return None if kind is None else convert(self.data, kind)
+        except ValidationError:  # of another program
+            return None
+
+
+class ScopeIds(Struct, frozen=True, gc=False):
+    channel_id: str | None
+    topic_id: str | None
+    topic_id2: str | None
+
+
+class EntityName(Struct, frozen=True, gc=False):
+    type: str
+    id: str
+
+
+class EventRow(Struct, frozen=True):
+    """An event as JSON."""
+
+    event_id: int
+    ts: str
+    name: str
+    data_json: Any
+    scope: ScopeIds
+    entity: EntityName
+
+
+class EventRows(Struct, frozen=True):
+    """A page of events as JSON."""
+
+    replay_until: int
+    events: list[EventRow]
+    has_more: bool = False
+
+
+class EventsQuery(Struct):
+    """`after` and `tail` exclude each other; of several ids each event touches one at least."""
+
+    after: Offset | None = None
+    limit: Limit = 100
+    tail: Tail | None = None
+    channel_id: list[Id] = []
+    topic_id: list[Id] = []
+
+
+class EventPage(Result, frozen=True):
+    """Ascending; `replay_until` is the head of the log at the time.
+
+    `has_more`: further events follow, or with `tail` go before.
+    """
+
+    replay_until: int
+    events: list[Event]
+    has_more: bool = False
+
+
+def timestamp(milliseconds: int) -> str:
+    """UTC, ISO 8601 with milliseconds and `Z`, of a Unix time in milliseconds."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _to_the_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
