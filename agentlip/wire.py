@@ -1,4 +1,4 @@
-"""The WebSocket protocol as pure functions: hello parsing, the envelope, frame bytes, close codes.
+"""The WebSocket protocol as pure functions: hello parsing, hello_ok and the envelope, frame bytes, close codes.
 
 No I/O and no state live here.  docs/protocol.md is the contract; the tests compare the two.
 Server frames are never masked and never fragmented (RFC 6455, sections 5.1 and 5.4).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from json.encoder import encode_basestring as quote
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ def _ids(value: Any) -> frozenset[str] | None:
 
 
 def hello_ok(replay_until: int, instance_id: str, db_id: str, oldest_event_id: int, reason: str | None) -> bytes:
-    """The answer to hello, as a frame; `reason` is None when replay from the cursor is complete."""
+    """The answer to hello; `reason` is None when replay from the cursor is complete."""
     answer: dict[str, Any] = {
         "type": "hello_ok",
         "replay_until": replay_until,
@@ -140,7 +140,7 @@ def hello_ok(replay_until: int, instance_id: str, db_id: str, oldest_event_id: i
     }
     if reason is not None:
         answer["reason"] = reason
-    return frame(TEXT, _encode(answer).encode())
+    return _encode(answer).encode()
 
 
 def _nullable(text: str | None) -> str:
@@ -162,12 +162,23 @@ def envelope(
 
 def frame(opcode: int, payload: bytes) -> bytes:
     """One whole unmasked frame."""
-    size = len(payload)
+    return _head(opcode, len(payload)) + payload
+
+
+def frames(payloads: Iterable[bytes]) -> bytes:
+    """Several text frames, one after the other."""
+    parts: list[bytes] = []
+    for payload in payloads:
+        parts += (_head(TEXT, len(payload)), payload)
+    return b"".join(parts)
+
+
+def _head(opcode: int, size: int) -> bytes:
     if size < 126:
-        return bytes((0x80 | opcode, size)) + payload
+        return bytes((0x80 | opcode, size))
     if size < 65536:
-        return struct.pack("!BBH", 0x80 | opcode, 126, size) + payload
-    return struct.pack("!BBQ", 0x80 | opcode, 127, size) + payload
+        return struct.pack("!BBH", 0x80 | opcode, 126, size)
+    return struct.pack("!BBQ", 0x80 | opcode, 127, size)
 
 
 def close_frame(close: Close) -> bytes:

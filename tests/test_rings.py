@@ -193,3 +193,11 @@ def test_an_import_upwards_is_found(file: str, text: str) -> None:
 )
 def test_an_import_downwards_is_fine(file: str, text: str) -> None:
     assert wrong_imports(PACKAGE / file, text) == []
+
+
+@pytest.mark.parametrize("ring", ["store", "hub"])
+def test_frames_are_the_transports_own(ring: str) -> None:
+    names = {"frame", "frames", "frame_ends", "close_frame"}
+    for source in (PACKAGE / ring).glob("**/*.py"):
+        used = {node.attr for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Attribute)}
+        assert not used & names, source

@@ -141,7 +141,7 @@ def payload_of(frame: bytes) -> bytes:
 
 
 def test_hello_ok_is_one_text_frame_with_the_keys_in_order() -> None:
-    frame = wire.hello_ok(7, "hub", "db", 1, None)
+    frame = wire.frame(wire.TEXT, wire.hello_ok(7, "hub", "db", 1, None))
     assert frame[0] == 0x81
     assert payload_of(frame) == (
         b'{"type":"hello_ok","replay_until":7,"instance_id":"hub","db_id":"db","oldest_event_id":1,"recovered":true}'
@@ -150,7 +150,7 @@ def test_hello_ok_is_one_text_frame_with_the_keys_in_order() -> None:
 
 @pytest.mark.parametrize("reason", ["epoch", "ahead"])
 def test_hello_ok_says_why_replay_is_not_complete(reason: str) -> None:
-    answer = json.loads(payload_of(wire.hello_ok(7, "hub", "db", 1, reason)))
+    answer = json.loads(wire.hello_ok(7, "hub", "db", 1, reason))
     assert (answer["recovered"], answer["reason"]) == (False, reason)
 
 

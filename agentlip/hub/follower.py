@@ -10,7 +10,7 @@ import logging
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from .. import concurrency
@@ -55,6 +55,11 @@ class Bell:
     def is_forgotten(self) -> bool:
         """Whether nobody has the follower any more."""
         return self._follower() is None
+
+    @staticmethod
+    def encode(_entries: Sequence[log.Entry]) -> bytes:
+        """Nothing: a follower reads the log itself."""
+        return b""
 
     def deliver(self, blob: bytes, events: int) -> None:
         """Ring. Who waits nowhere any more, as its thread has ended, is dropped."""

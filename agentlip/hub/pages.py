@@ -1,7 +1,7 @@
-"""Pages of the log as blobs of frames, for replay: from the tail, or read from the log.
+"""Pages of the log as encoded blobs, for replay: from the tail, or read from the log.
 
 Pages of everything are kept and shared.  Events never change, so a page is good for ever: when many
-clients catch up at once, each is read and encoded once.  Pages end at multiples of PAGE_EVENTS, so
+clients of one transport catch up at once, each is read and encoded once.  Pages end at multiples of PAGE_EVENTS, so
 that clients with different cursors meet on the same ones after their first.
 
 Pages of some ids are read one at a time, and one that took long makes way for as long again: however many clients
@@ -18,6 +18,7 @@ from typing import NamedTuple
 from .. import concurrency
 from ..store.log import Entry
 from ..store.store import Store
+from .registry import Encode
 from .subscription import Subscription
 from .tail import Tail
 
@@ -28,7 +29,7 @@ KEPT_PAGES = 128  # of at most about PAGE_BYTES each, but for single events that
 
 
 class Page(NamedTuple):
-    """`events` whole frames; `last_id` is the cursor of a client that has got them."""
+    """`events` encoded events; `last_id` is the cursor of a client that has got them."""
 
     blob: bytes
     events: int
@@ -42,50 +43,51 @@ class Pages:
         self._store = store
         self._tail = tail
         self._size = min(PAGE_EVENTS, max_events)
-        self._kept: OrderedDict[tuple[int, int], Page] = OrderedDict()
+        self._kept: OrderedDict[tuple[Encode, int, int], Page] = OrderedDict()
         self._lock = concurrency.native_lock()
         self._turn = threading.Lock()
 
-    def next(self, after: int, until: int, wanted: Subscription) -> Page:
+    def next(self, after: int, until: int, wanted: Subscription, encode: Encode) -> Page:
         """The next page of wanted events with `after < event_id <= until`; without events when none are left."""
         if not wanted.is_everything:
-            return self._recent(after, until, wanted) or self._read(after, until, wanted)
+            return self._recent(after, until, wanted, encode) or self._read(after, until, wanted, encode)
         end = min(until, after - after % self._size + self._size)
+        key = encode, after, end
         with self._lock:
-            page = self._kept.get((after, end))
+            page = self._kept.get(key)
             if page is not None:
-                self._kept.move_to_end((after, end))
+                self._kept.move_to_end(key)
                 return page
-        page = self._recent(after, end, wanted) or self._read(after, end, wanted)
+        page = self._recent(after, end, wanted, encode) or self._read(after, end, wanted, encode)
         if page.last_id < end and page.events < self._size and len(page.blob) <= PAGE_BYTES:
             return page  # cut short by the tail's head: the next one will be longer
         with self._lock:
-            self._kept[after, end] = page
+            self._kept[key] = page
             if len(self._kept) > KEPT_PAGES:
                 self._kept.popitem(last=False)
         return page
 
-    def _recent(self, after: int, until: int, wanted: Subscription) -> Page | None:
+    def _recent(self, after: int, until: int, wanted: Subscription, encode: Encode) -> Page | None:
         """A page from memory, or None when the tail does not reach so far."""
         found = self._tail.after(after, until)
         if found is None:
             return None
         entries, last_id = found
-        frames: list[bytes] = []
+        page: list[Entry] = []
         size = 0
         for entry in entries:
             if wanted.matches(entry.scope):
-                frames.append(entry.frame)
-                size += len(entry.frame)
-                if len(frames) == self._size or size > PAGE_BYTES:
+                page.append(entry)
+                size += len(entry.envelope)
+                if len(page) == self._size or size > PAGE_BYTES:
                     last_id = entry.event_id
                     break
-        return Page(b"".join(frames), len(frames), last_id)
+        return Page(encode(page), len(page), last_id)
 
-    def _read(self, after: int, until: int, wanted: Subscription) -> Page:
+    def _read(self, after: int, until: int, wanted: Subscription, encode: Encode) -> Page:
         if wanted.is_everything:
             entries = self._store.entries(after, until, self._size, PAGE_BYTES)
-            return _page(entries, entries[-1].event_id if entries else until)
+            return Page(encode(entries), len(entries), entries[-1].event_id if entries else until)
         channels, topics = wanted.channels or frozenset(), wanted.topics or frozenset()
         with self._turn:
             started = time.monotonic()
@@ -93,8 +95,4 @@ class Pages:
             spent = time.monotonic() - started
             if spent > LONG_SECONDS:
                 time.sleep(spent)
-        return _page(entries, last_id)
-
-
-def _page(entries: list[Entry], last_id: int) -> Page:
-    return Page(b"".join(entry.frame for entry in entries), len(entries), last_id)
+        return Page(encode(entries), len(entries), last_id)

@@ -12,7 +12,7 @@ The tailer alone moves `position`; `join` and `leave` alone change the index.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from .. import concurrency
@@ -21,6 +21,9 @@ from .subscription import Subscription
 
 # Sockets served before others may run: a turn of the loop costs about as much as one delivery.
 _BURST = 256
+
+# What a transport sends for events; one function for all its sockets, so that they share what it returns.
+Encode = Callable[[Sequence[Entry]], bytes]
 
 logger = logging.getLogger("agentlip.hub")
 
@@ -31,8 +34,11 @@ class Listener(Protocol):
     subscription: Subscription
     cursor: int
 
+    @property
+    def encode(self) -> Encode: ...
+
     def deliver(self, blob: bytes, events: int) -> None:
-        """Take frames of `events` events, ascending; never blocks."""
+        """Take `events` encoded events, ascending; never blocks."""
 
     def drop(self) -> None:
         """A delivery has failed, so it cannot be served any further."""
@@ -103,11 +109,12 @@ class Registry:
     def publish(self, entries: Sequence[Entry]) -> None:
         """Hand a batch, ascending and right after `position`, to all sessions it matches. Only the tailer calls it.
 
-        Sessions that want the same events of the batch share one blob, so each costs one offer however many
-        events wait. Cedes between bursts of sockets. It raises only before anything has moved: then the same batch
-        may come again. A session that fails is dropped, and nobody else notices.
+        Sessions of one transport that want the same events of the batch share one blob, so each costs one offer
+        however many events wait. Cedes between bursts of sockets. It raises only before anything has moved: then the
+        same batch may come again. A session that fails is dropped, and nobody else notices.
         """
-        frames = [entry.frame for entry in entries]
+        for entry in entries:
+            entry.envelope  # noqa: B018  # made now, as it may fail
         by_channel, by_topic = _masks(entries)
         with self._lock:
             everything, wide = list(self._everything), list(self._wide)
@@ -116,7 +123,7 @@ class Registry:
             floors = {session: session.cursor for session in self._ahead}
             self.position = entries[-1].event_id
             self._ahead = {session for session in self._ahead if session.cursor > self.position}
-        masks: dict[Listener, int] = dict.fromkeys(everything, (1 << len(frames)) - 1)
+        masks: dict[Listener, int] = dict.fromkeys(everything, (1 << len(entries)) - 1)
         for mask, sessions in chosen:
             for session in sessions:
                 masks[session] = masks.get(session, 0) | mask
@@ -127,18 +134,18 @@ class Registry:
         for session, floor in floors.items():
             if session in masks:
                 masks[session] &= sum(1 << bit for bit, entry in enumerate(entries) if entry.event_id > floor)
-        self._deliver(masks, frames)
+        self._deliver(masks, entries)
 
-    def _deliver(self, masks: dict[Listener, int], frames: list[bytes]) -> None:
-        blobs: dict[int, tuple[bytes, int]] = {0: (b"", 0)}
+    def _deliver(self, masks: dict[Listener, int], entries: Sequence[Entry]) -> None:
+        blobs: dict[tuple[Encode, int], tuple[bytes, int]] = {}
         for served, (session, mask) in enumerate(masks.items(), 1):
-            if mask not in blobs:
-                wanted = [frame for bit, frame in enumerate(frames) if mask >> bit & 1]
-                blobs[mask] = b"".join(wanted), len(wanted)
-            blob, count = blobs[mask]
-            if count:
+            if mask:
                 try:
-                    session.deliver(blob, count)
+                    found = blobs.get((session.encode, mask))
+                    if found is None:
+                        wanted = [entry for bit, entry in enumerate(entries) if mask >> bit & 1]
+                        found = blobs[session.encode, mask] = session.encode(wanted), len(wanted)
+                    session.deliver(*found)
                 except Exception:
                     logger.exception("A delivery failed; the session is dropped")
                     self._drop(session)

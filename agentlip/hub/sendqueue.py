@@ -1,8 +1,8 @@
 """The bounded outbound queue of one socket.
 
 While nothing waits, `offer` writes straight to the socket without blocking; what the kernel
-refuses waits here, in order, for a flusher.  Items are blobs of whole frames, shared between
-sockets.  Nothing goes out between the two parts of a half-sent frame.
+refuses waits here, in order, for a flusher.  Items are blobs of whole frames, in whatever way the transport
+frames, shared between sockets.  Nothing goes out between the two parts of a half-sent frame.
 
 All methods may be called from any thread or greenlet and never block: the lock is native and is
 held only over non-blocking writes.  Refusals are verdicts, not exceptions.
@@ -13,10 +13,11 @@ from __future__ import annotations
 import enum
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import ClassVar
 
-from .. import concurrency, wire
+from .. import concurrency
 
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
@@ -34,12 +35,20 @@ class SendQueue:
     """`write` sends what it can and returns the number of bytes; BlockingIOError: none now, other OSError: broken.
 
     A write that took part of a blob may hold its next byte too (server.stream): that byte always follows.
+    A transport says in a subclass how its frames end.
     """
 
     __slots__ = (
         "_bytes", "_closed", "_control", "_events", "_flushing", "_items", "_lock", "_max_bytes", "_max_events",
         "_offset", "_write", "error",
     )  # fmt: skip
+
+    last_words: ClassVar[bytes] = b""  # tried after an error that is not the loss of the peer
+
+    @staticmethod
+    def ends(blob: bytes) -> Iterator[int]:
+        """The offsets at which the whole frames of `blob` end, ascending; the last is its length."""
+        yield len(blob)
 
     def __init__(self, write: Callable[[bytes | memoryview, int], int], max_events: int, max_bytes: int) -> None:
         self._write = write
@@ -180,14 +189,14 @@ class SendQueue:
         if not self._items or not self._offset:
             return b""
         blob = self._items[0][0]
-        end = next(end for end in wire.frame_ends(blob) if end > self._offset)
+        end = next(end for end in self.ends(blob) if end > self._offset)
         return blob[self._offset : end]
 
     def _broken(self, error: OSError) -> Verdict:
         """Give up. A lost peer needs no Close; after another error one is tried, but never inside a frame."""
         if not isinstance(error, ConnectionError) and not self._offset and not self._closed:
             with suppress(OSError):
-                self._write(wire.close_frame(wire.SEND_FAILED), _FLAGS)
+                self._write(self.last_words, _FLAGS)
         self.error = error
         self._closed = True
         self._items = None

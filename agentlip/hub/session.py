@@ -1,6 +1,6 @@
 """One WebSocket as a state machine: HELLO -> REPLAY -> LIVE -> CLOSED. It owns the cursor.
 
-| state  | a message comes        | frames go out                                  | leaves when             |
+| state  | a message comes        | what goes out                                  | leaves when             |
 | HELLO  | it must be hello       | none                                           | hello is answered       |
 | REPLAY | close 1003             | pages of the log, paced by the client          | caught up with the live |
 | LIVE   | close 1003             | what the registry delivers                     | close                   |
@@ -29,6 +29,7 @@ from ..errors import ThreadLimit
 from ..store.store import Store
 from .feed import Feed
 from .pages import PAGE_EVENTS
+from .registry import Encode
 from .sendqueue import Verdict
 from .subscription import Subscription
 
@@ -52,6 +53,13 @@ class Transport(Protocol):
     @property
     def offer(self) -> Callable[[bytes, int], Verdict]:
         """The send queue's `offer`."""
+
+    @property
+    def encode(self) -> Encode:
+        """What is sent for events; the same function for all sockets."""
+
+    def message(self, payload: bytes) -> bytes:
+        """What is sent for any other message."""
 
     def settle(self, verdict: Verdict) -> None:
         """Act on a verdict of `offer` that is neither SENT nor OVERFLOW."""
@@ -93,6 +101,7 @@ class Session:
         "_stage",
         "closed_with",
         "cursor",
+        "encode",
         "is_welcome",
         "opened",
         "subscription",
@@ -103,6 +112,7 @@ class Session:
         self._hub = hub
         self.transport = transport
         self._offer = transport.offer
+        self.encode = transport.encode
         self._stage = State.HELLO
         self.subscription = _EVERYTHING
         self.cursor = 0
@@ -144,7 +154,7 @@ class Session:
         self._boundary = head  # the tailer may be behind it; a replay is paced, so it goes there by itself
         self._stage = State.REPLAY
         answer = wire.hello_ok(head, self._hub.instance_id, self._hub.store.db_id, oldest, reason)
-        sent = self._send(answer, 0)
+        sent = self._send(self.transport.message(answer), 0)
         if head > self._hub.feed.position:
             self._hub.feed.wake()
         if sent and head - self.cursor > PAGE_EVENTS:
@@ -178,18 +188,18 @@ class Session:
                 return False
             self._stage = State.REPLAY
             return True
-        page = feed.pages.next(self.cursor, until, wanted)
+        page = feed.pages.next(self.cursor, until, wanted, self.encode)
         self.cursor = page.last_id
         return not page.events or self._send(page.blob, page.events)
 
     def deliver(self, blob: bytes, events: int) -> None:
-        """The registry's call: frames of live events, in order."""
+        """The registry's call: encoded live events, in order."""
         verdict = self._offer(blob, events)
         if verdict is not Verdict.SENT:
             self._settle(verdict)
 
     def _send(self, blob: bytes, events: int) -> bool:
-        """Offer frames; True when they are all with the kernel and more may follow at once."""
+        """Offer bytes; True when they are all with the kernel and more may follow at once."""
         verdict = self._offer(blob, events)
         if verdict is not Verdict.SENT:
             self._settle(verdict)

@@ -126,7 +126,7 @@ class Tailer:
                     continue
                 self.in_company |= len(entries) > 1  # others write elsewhere, and here nobody counts them
                 # A short page was all there is; a later commit rings again, and may have done so since.
-                if len(entries) == self._batch_events or sum(len(it.frame) for it in entries) > BATCH_BYTES:
+                if len(entries) == self._batch_events or sum(len(it.envelope) for it in entries) > BATCH_BYTES:
                     self._look = True
             self.in_company |= self._store.writers > 1  # before: who has been answered meanwhile is not counted
             self._tail.extend(entries)

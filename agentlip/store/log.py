@@ -55,30 +55,31 @@ _ENVELOPE_BYTES = 250
 
 
 class Entry:
-    """An event ready for fan-out: its routing ids and the whole WebSocket frame, encoded once and at the first use."""
+    """An event ready for fan-out: its routing ids and its envelope, made once and at the first use."""
 
-    __slots__ = ("_event", "_frame", "event_id", "scope")
+    __slots__ = ("_envelope", "_event", "event_id", "scope")
 
-    def __init__(self, event_id: int, scope: Scope, frame: bytes = b"", event: Event | None = None) -> None:
-        """Give either the frame or the event it is made of."""
+    def __init__(self, event_id: int, scope: Scope, envelope: bytes = b"", event: Event | None = None) -> None:
+        """Give either the envelope or the event it is made of."""
         self.event_id = event_id
         self.scope = scope
-        self._frame = frame
+        self._envelope = envelope
         self._event = event
 
     @property
-    def frame(self) -> bytes:
+    def envelope(self) -> bytes:
+        """The JSON text that clients see; transports put it into what they send."""
         event = self._event  # once: another thread may be here, too
         if event is not None:
-            self._frame = _frame(*event)
+            self._envelope = _envelope(*event)
             self._event = None
-        return self._frame
+        return self._envelope
 
     @property
     def size(self) -> int:
-        """About the bytes of the frame, without encoding it."""
+        """About the bytes of the envelope, without making it."""
         event = self._event
-        return len(self._frame) if event is None else len(event.data_json) + _ENVELOPE_BYTES
+        return len(self._envelope) if event is None else len(event.data_json) + _ENVELOPE_BYTES
 
 
 def append(connection: sqlite3.Connection, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> Entry:
@@ -119,11 +120,11 @@ def bounds(connection: sqlite3.Connection) -> tuple[int, int]:
 
 
 def entries(connection: sqlite3.Connection, after: int, until: int, limit: int, max_bytes: int) -> list[Entry]:
-    """The next events with `after < event_id <= until`, ascending, as frames.
+    """The next events with `after < event_id <= until`, ascending.
 
-    At most `limit` events, and no more once their frames exceed `max_bytes`. An empty list means nothing is left.
+    At most `limit` events, and no more once their envelopes exceed `max_bytes`. An empty list means nothing is left.
     """
-    return in_any_bytes(connection, lambda: _frames(connection.execute(_PAGE, (after, until, limit)), max_bytes))
+    return in_any_bytes(connection, lambda: _entries(connection.execute(_PAGE, (after, until, limit)), max_bytes))
 
 
 def page(
@@ -141,35 +142,34 @@ def page(
     """
     ids, reached = _next_ids(connection, after, until, limit, channels, topics)
     query = orjson.dumps(ids).decode()
-    found = in_any_bytes(connection, lambda: _frames(connection.execute(_BY_IDS, (query,)), max_bytes))
+    found = in_any_bytes(connection, lambda: _entries(connection.execute(_BY_IDS, (query,)), max_bytes))
     if found and found[-1].event_id < ids[-1]:
         reached = found[-1].event_id  # cut short by its bytes
     return found, reached
 
 
-def _frames(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
+def _entries(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
     page, size = [], 0
     for event_id, ts, name, channel_id, topic_id, topic_id2, entity_type, entity_id, data_json in cursor:
         scope = Scope(channel_id, topic_id, topic_id2)
         if "\0" in data_json:  # json_valid looks no further
             data_json = "null"
-        frame = _frame(event_id, ts, name, scope, Entity(entity_type, entity_id), data_json)
-        page.append(Entry(event_id, scope, frame))
-        size += len(frame)
+        envelope = _envelope(event_id, ts, name, scope, Entity(entity_type, entity_id), data_json)
+        page.append(Entry(event_id, scope, envelope))
+        size += len(envelope)
         if size > max_bytes:
             break
     cursor.close()  # an open cursor would hold a snapshot and let the WAL grow
     return page
 
 
-def _frame(event_id: int, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> bytes:
+def _envelope(event_id: int, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> bytes:
     try:
-        payload = wire.envelope(event_id, ts, name, scope, *entity, data_json)
+        return wire.envelope(event_id, ts, name, scope, *entity, data_json)
     except TypeError:  # ids, names and times in a table of another program, which takes any type
         ids = Scope(*(None if each is None else as_text(each) for each in scope))
         about = Entity(*map(as_text, entity))
-        payload = wire.envelope(event_id, as_text(ts), as_text(name), ids, *about, data_json)
-    return wire.frame(wire.TEXT, payload)
+        return wire.envelope(event_id, as_text(ts), as_text(name), ids, *about, data_json)
 
 
 def events(

@@ -149,13 +149,13 @@ class Store:
         return self.read(log.bounds)
 
     def entries(self, after: int, until: int, limit: int, max_bytes: int) -> list[log.Entry]:
-        """The next page of the log as frames; see log.entries."""
+        """The next page of the log; see log.entries."""
         return self.read(log.entries, after, until, limit, max_bytes)
 
     def page(
         self, after: int, until: int, limit: int, max_bytes: int, channels: Collection[str], topics: Collection[str]
     ) -> tuple[list[log.Entry], int]:
-        """The next page of what touches some ids, as frames, and how far it goes; see log.page."""
+        """The next page of what touches some ids, and how far it goes; see log.page."""
         return self.read(log.page, after, until, limit, max_bytes, channels, topics)
 
     def events(

@@ -18,6 +18,7 @@ from agentlip.hub.hub import Hub
 from agentlip.hub.sendqueue import Verdict
 from agentlip.hub.session import Session
 from agentlip.model import Entity, Scope
+from agentlip.server.websocket.transport import encode
 from agentlip.store.log import Entry
 from agentlip.store.store import Store
 from agentlip.store.writer import Transaction
@@ -43,6 +44,8 @@ class RecordingTransport:
     While `stalled` the peer takes nothing; `drain` plays the flusher that sends what waits. `at_offer`, `at_settle`
     and `at_close` are the seams: they run first in the call of their name, and may block, raise, or call back.
     """
+
+    encode = staticmethod(encode)
 
     def __init__(self, max_events: int = 1000) -> None:
         self.last_inbound = time.monotonic()
@@ -89,6 +92,9 @@ class RecordingTransport:
             session.on_drained()
             with self._lock:
                 self.flushing = bool(self._waiting)
+
+    def message(self, payload: bytes) -> bytes:
+        return wire.frame(wire.TEXT, payload)
 
     def ping(self) -> None:
         self.pings += 1

@@ -246,6 +246,8 @@ from agentlip.hub.subscription import Subscription
 
 class Neighbour:
     subscription, cursor, events = Subscription(None, None), 0, 0
+    encode = staticmethod(lambda entries: b'')
+
     def deliver(self, blob, events):
         self.events += events
 

@@ -12,6 +12,7 @@ from agentlip.hub.pages import KEPT_PAGES, PAGE_BYTES, PAGE_EVENTS, Page, Pages
 from agentlip.hub.subscription import Subscription
 from agentlip.hub.tail import Tail
 from agentlip.model import Channel, Entity, Scope, Topic
+from agentlip.server.websocket.transport import encode
 from agentlip.store import mutations
 from agentlip.store.log import MAX_ID, Entry
 from agentlip.store.store import Store
@@ -81,7 +82,7 @@ def walk(pages: Pages, after: int, until: int, wanted: Subscription) -> list[Pag
     """The pages a session would send."""
     found: list[Page] = []
     while after < until:
-        page = pages.next(after, until, wanted)
+        page = pages.next(after, until, wanted, encode)
         assert after < page.last_id <= until, "each page brings the cursor forward"
         found.append(page)
         after = page.last_id
@@ -97,7 +98,7 @@ def expected(store: Store, after: int, until: int, wanted: Subscription) -> list
 def test_memory_and_log_give_the_same_bytes(store: Store, name: str, after: int, until: int) -> None:
     wanted = WANTED[name]
     events = expected(store, after, until, wanted)
-    blob = b"".join(entry.frame for entry in events)
+    blob = encode(events)
     kinds = {
         "log": from_log(store),
         "memory": from_memory(store),
@@ -127,7 +128,7 @@ def test_the_cursor_stands_at_the_last_event_of_a_page_cut_short_and_else_at_its
     wanted, pages = WANTED[name], from_memory(store, size=50)
     for page in walk(pages, 0, EVENTS, wanted):
         frames = expected(store, 0, page.last_id, wanted)[-page.events :] if page.events else []
-        assert page.blob == b"".join(entry.frame for entry in frames)
+        assert page.blob == encode(frames)
         if page.events == 50 or len(page.blob) > PAGE_BYTES:
             assert page.last_id == frames[-1].event_id
         else:
@@ -136,15 +137,15 @@ def test_the_cursor_stands_at_the_last_event_of_a_page_cut_short_and_else_at_its
 
 def test_a_tail_that_ends_before_the_bound_ends_the_page(store: Store) -> None:
     pages, wanted = from_memory(store, floor=1000, head=1010), WANTED["unknown ones"]
-    assert pages.next(1000, EVENTS, wanted) == Page(b"", 0, 1010)
-    assert pages.next(1010, EVENTS, wanted) == Page(b"", 0, EVENTS), "from there on the log is read"
+    assert pages.next(1000, EVENTS, wanted, encode) == Page(b"", 0, 1010)
+    assert pages.next(1010, EVENTS, wanted, encode) == Page(b"", 0, EVENTS), "from there on the log is read"
 
 
 @pytest.mark.parametrize("make", [from_log, from_memory])
 @pytest.mark.parametrize("size", [1, 7, PAGE_EVENTS, 10_000])
 @pytest.mark.parametrize("name", ["everything", "two channels"])
 def test_pages_are_bounded_in_events_and_bytes(store: Store, make: type[Pages], size: int, name: str) -> None:
-    largest = max(len(entry.frame) for entry in entries_of(store))
+    largest = max(len(encode([entry])) for entry in entries_of(store))
     pages = walk(make(store, size=size), 0, EVENTS if size > 1 else 90, WANTED[name])
     assert max(page.events for page in pages) <= min(size, PAGE_EVENTS)
     for page in pages:
@@ -155,10 +156,18 @@ def test_pages_are_bounded_in_events_and_bytes(store: Store, make: type[Pages], 
 @pytest.mark.parametrize("make", [from_log, from_memory])
 def test_pages_of_everything_are_shared(store: Store, make: type[Pages]) -> None:
     pages = make(store, size=10)
-    first = pages.next(0, EVENTS, EVERYTHING)
-    assert pages.next(0, EVENTS, EVERYTHING) is first
-    assert pages.next(0, EVENTS - 1, Subscription(None, None)) is first, "whatever the bound, if it lies beyond"
-    assert pages.next(0, 9, EVERYTHING) is not first
+    first = pages.next(0, EVENTS, EVERYTHING, encode)
+    assert pages.next(0, EVENTS, EVERYTHING, encode) is first
+    assert pages.next(0, EVENTS - 1, Subscription(None, None), encode) is first, "whatever the bound, if it lies beyond"
+    assert pages.next(0, 9, EVERYTHING, encode) is not first
+
+
+def test_each_transport_has_its_own_pages(store: Store) -> None:
+    pages = from_log(store, size=10)
+    ours = pages.next(410, EVENTS, EVERYTHING, encode)
+    theirs = pages.next(410, EVENTS, EVERYTHING, lambda entries: b"%d of theirs" % len(entries))
+    assert theirs == Page(b"10 of theirs", 10, ours.last_id)
+    assert pages.next(410, EVENTS, EVERYTHING, encode) is ours
 
 
 @pytest.mark.parametrize("make", [from_log, from_memory])
@@ -172,27 +181,27 @@ def test_clients_with_different_cursors_meet_on_the_same_pages(store: Store, mak
 
 def test_only_the_latest_used_pages_are_kept(store: Store) -> None:
     pages = from_memory(store, size=10)
-    first, second = pages.next(410, EVENTS, EVERYTHING), pages.next(420, EVENTS, EVERYTHING)
+    first, second = pages.next(410, EVENTS, EVERYTHING, encode), pages.next(420, EVENTS, EVERYTHING, encode)
     for start in range(430, 430 + 10 * (KEPT_PAGES - 1), 10):
-        pages.next(start, EVENTS, EVERYTHING)
-        assert pages.next(410, EVENTS, EVERYTHING) is first, "used all the time"
-    again = pages.next(420, EVENTS, EVERYTHING)
+        pages.next(start, EVENTS, EVERYTHING, encode)
+        assert pages.next(410, EVENTS, EVERYTHING, encode) is first, "used all the time"
+    again = pages.next(420, EVENTS, EVERYTHING, encode)
     assert again == second
     assert again is not second
 
 
 def test_pages_of_some_ids_are_not_kept(store: Store) -> None:
     pages, wanted = from_memory(store), WANTED["a channel"]
-    assert pages.next(0, EVENTS, wanted) == pages.next(0, EVENTS, wanted)
-    assert pages.next(0, EVENTS, wanted) is not pages.next(0, EVENTS, wanted)
+    assert pages.next(0, EVENTS, wanted, encode) == pages.next(0, EVENTS, wanted, encode)
+    assert pages.next(0, EVENTS, wanted, encode) is not pages.next(0, EVENTS, wanted, encode)
 
 
 @pytest.mark.parametrize("name", ["everything", "a channel"])
 def test_one_event_over_the_limit_is_a_page_of_its_own(store: Store, name: str) -> None:
-    entry = next(it for it in entries_of(store) if len(it.frame) > PAGE_BYTES and it.scope.channel_id == "ch_0")
+    entry = next(it for it in entries_of(store) if len(it.envelope) > PAGE_BYTES and it.scope.channel_id == "ch_0")
     for pages in (from_log(store), from_memory(store)):
-        page = pages.next(entry.event_id - 1, EVENTS, WANTED[name])
-        assert page == Page(entry.frame, 1, entry.event_id)
+        page = pages.next(entry.event_id - 1, EVENTS, WANTED[name], encode)
+        assert page == Page(encode([entry]), 1, entry.event_id)
 
 
 def test_both_topics_see_a_moved_message(tmp_path: Path) -> None:
@@ -207,8 +216,8 @@ def test_both_topics_see_a_moved_message(tmp_path: Path) -> None:
         head = store.latest()
         for topic in (old, new):
             wanted = Subscription(ids(), ids(topic.id))
-            memory = Pages(store, tail, 100).next(0, head, wanted)
-            assert memory.blob == from_log(store).next(0, head, wanted).blob
+            memory = Pages(store, tail, 100).next(0, head, wanted, encode)
+            assert memory.blob == from_log(store).next(0, head, wanted, encode).blob
             assert b"message.moved_topic" in memory.blob
     finally:
         store.close()

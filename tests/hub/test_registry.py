@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -16,6 +17,10 @@ EVERYTHING = Subscription(None, None)
 
 class Listener:
     """Records what it is given, as a session's send queue would take it."""
+
+    @staticmethod
+    def encode(entries: Sequence[Entry]) -> bytes:
+        return b"".join(entry.envelope for entry in entries)
 
     def __init__(self, subscription: Subscription, cursor: int = 0) -> None:
         self.subscription = subscription
@@ -58,7 +63,7 @@ def test_each_listener_gets_its_events_once_in_order_in_one_delivery(
     registry.publish(BATCH)
     assert (listener.received, listener.events) == (expected, expected.count(b";"))
     assert listener.deliveries == (1 if expected else 0)
-    assert all(wanted.matches(e.scope) == (e.frame in expected) for e in BATCH)
+    assert all(wanted.matches(e.scope) == (e.envelope in expected) for e in BATCH)
 
 
 def test_a_listener_behind_the_position_must_read_on() -> None:
@@ -169,3 +174,33 @@ def test_coming_and_going_with_ten_thousand_ids_holds_up_nobody() -> None:
     for listener in listeners:
         registry.leave(listener)
     assert time.process_time() - spent < 0.1, "an index of their ids would take seconds"
+
+
+def test_each_transport_encodes_a_batch_once_for_all_that_want_the_same() -> None:
+    calls: list[str] = []
+
+    def encoding(name: str) -> Callable[[Sequence[Entry]], bytes]:
+        def encode(entries: Sequence[Entry]) -> bytes:
+            calls.append(name)
+            return name.encode() + b"".join(entry.envelope for entry in entries)
+
+        return encode
+
+    registry, one, other = Registry(0), encoding("1"), encoding("2")
+    listeners = [Listener(EVERYTHING) for _ in range(6)]
+    for listener, encode in zip(listeners, (one, other) * 3, strict=True):
+        listener.encode = encode  # type: ignore[method-assign]
+        registry.join(listener)
+    registry.publish(BATCH)
+    assert sorted(calls) == ["1", "2"]
+    assert [listener.received for listener in listeners] == [b"11;2;3;4;", b"21;2;3;4;"] * 3
+
+
+def test_a_transport_that_cannot_encode_harms_no_other() -> None:
+    registry, good, bad = Registry(0), Listener(EVERYTHING), Failing(EVERYTHING)
+    bad.encode = lambda entries: b"%d" % (1 // 0)  # type: ignore[method-assign]
+    for listener in (bad, good):
+        registry.join(listener)
+    registry.publish(BATCH[:1])
+    registry.publish(BATCH[1:2])
+    assert (good.received, bad.deliveries) == (b"1;2;", 0)

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from agentlip import wire
-from agentlip.hub.sendqueue import SendQueue, Verdict
+from agentlip.hub.sendqueue import Verdict
+from agentlip.server.websocket.transport import FrameQueue as SendQueue
 
 BIG = wire.frame(wire.TEXT, b"x" * 60_000)
 SMALL = wire.frame(wire.TEXT, b"s")

@@ -18,6 +18,7 @@ from agentlip.hub.subscription import Subscription
 from agentlip.hub.tail import Tail
 from agentlip.hub.tailer import BATCH_EVENTS, Tailer
 from agentlip.model import Entity, Scope
+from agentlip.server.websocket.transport import encode
 from agentlip.store.log import MAX_ID, Entry
 from agentlip.store.store import Store
 from agentlip.store.writer import Transaction
@@ -34,6 +35,8 @@ INSERT = (
 
 class Listener:
     """Records what it is given; `gate` stops the tailer inside the first delivery until it is set."""
+
+    encode = staticmethod(encode)
 
     def __init__(self, subscription: Subscription = EVERYTHING, cursor: int = 0, *, held: bool = False) -> None:
         self.subscription = subscription
@@ -105,7 +108,7 @@ class Live:
         return listener
 
     def log(self, after: int = 0) -> bytes:
-        return b"".join(entry.frame for entry in self.store.entries(after, MAX_ID, LOTS, LOTS))
+        return encode(self.store.entries(after, MAX_ID, LOTS, LOTS))
 
     def wait_for(self, listener: Listener, events: int) -> None:
         eventually(lambda: sum(listener.counts) >= events, 10, f"{events} events delivered")
@@ -146,7 +149,7 @@ def test_the_frames_handed_over_are_those_of_the_log(live: Live) -> None:
     live.wait_for(one, 2)
     entries = live.store.entries(0, MAX_ID, LOTS, LOTS)
     assert both.received == live.log()
-    assert one.received == entries[1].frame + entries[3].frame
+    assert one.received == encode([entries[1], entries[3]])
 
 
 @pytest.mark.parametrize("order", ["ofo", "foo", "oof", "offo", "ofofof", "fof", "oofoo"])
@@ -253,7 +256,7 @@ def test_while_nobody_is_live_the_position_moves_on_and_the_tail_starts_again(li
     eventually(lambda: live.registry.position == 7, 5, "our events after theirs")
     found = live.tail.after(5, MAX_ID)
     assert found is not None
-    assert b"".join(entry.frame for entry in found[0]) == live.log(after=5)
+    assert encode(found[0]) == live.log(after=5)
     assert live.tail.after(4, MAX_ID) is None
     late = live.listen(Listener(cursor=7))
     live.commit()
@@ -269,7 +272,7 @@ def test_the_tail_holds_what_was_published_whoever_committed_it(live: Live) -> N
     live.wait_for(listener, 9)
     found = live.tail.after(0, MAX_ID)
     assert found is not None
-    assert (b"".join(entry.frame for entry in found[0]), found[1]) == (live.log(), 9)
+    assert (encode(found[0]), found[1]) == (live.log(), 9)
 
 
 def test_doubled_and_empty_wake_ups_change_nothing(live: Live) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from agentlip import wire
 from agentlip.errors import InvalidInput
 from agentlip.model import KNOWN_EVENTS, Entity, Scope
 from agentlip.store import log
@@ -37,8 +36,7 @@ def append_all(store: Store, scopes: list[Scope]) -> None:
 
 
 def payload(entry: log.Entry) -> Any:
-    start = {126: 4, 127: 10}.get(entry.frame[1], 2)
-    return json.loads(entry.frame[start:].decode("utf-8"))
+    return json.loads(entry.envelope.decode("utf-8"))
 
 
 def ids(rows: list[Any]) -> list[int]:
@@ -79,11 +77,10 @@ def test_an_empty_log_has_the_head_zero(store: Store) -> None:
     assert store.events(0, log.MAX_ID, 10, True, (), ()) == []
 
 
-def test_an_entry_is_the_whole_frame_and_the_scope(store: Store, foreign: sqlite3.Connection) -> None:
+def test_an_entry_is_the_whole_envelope_and_the_scope(store: Store, foreign: sqlite3.Connection) -> None:
     append(store, "x", "c", "t", "t2", data={"ü": [1, None, "\0\n"]})
     (entry,) = store.entries(0, 1, 10, LOTS)
     assert entry.scope == Scope("c", "t", "t2")
-    assert list(wire.frame_ends(entry.frame)) == [len(entry.frame)]
     envelope = payload(entry)
     assert list(envelope) == ["type", "event_id", "ts", "name", "scope", "entity", "data"]
     assert envelope["data"] == {"ü": [1, None, "\0\n"]}
@@ -138,7 +135,7 @@ def test_a_page_ends_with_the_event_that_exceeds_the_bytes(twenty: Store, filter
         assert reached == page[-1].event_id
         return ids(page)
 
-    sizes = [len(entry.frame) for entry in twenty.entries(0, 20, 20, LOTS)]
+    sizes = [len(entry.envelope) for entry in twenty.entries(0, 20, 20, LOTS)]
     assert page_of(1) == [1]
     assert page_of(sum(sizes[:3])) == [1, 2, 3, 4]
     assert page_of(sum(sizes[:3]) - 1) == [1, 2, 3]
@@ -273,7 +270,7 @@ def test_data_of_another_program_that_is_no_json_becomes_null(
 def test_data_of_another_program_goes_out_as_it_is(store: Store, foreign: sqlite3.Connection, data_json: str) -> None:
     foreign.execute(INSERT, ("c", None, None, data_json))
     (entry,) = store.entries(0, 9, 9, LOTS)
-    assert entry.frame.endswith(b'"data":' + data_json.encode() + b"}")
+    assert entry.envelope.endswith(b'"data":' + data_json.encode() + b"}")
 
 
 def test_data_of_another_program_that_is_no_utf8_does_not_stop_the_log(

@@ -16,13 +16,14 @@ import logging
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from ... import concurrency, wire
 from ...config import Settings
 from ...hub.sendqueue import SendQueue, Verdict
 from ...hub.session import Session
+from ...store.log import Entry
 from .inbound import Inbound, Violation
 from .stream import TcpStream
 
@@ -54,12 +55,27 @@ def switch_protocols(sock: socket.socket, key: str, patience: float) -> None:
     sock.settimeout(timeout)
 
 
+def encode(entries: Sequence[Entry]) -> bytes:
+    """Events as frames."""
+    return wire.frames([entry.envelope for entry in entries])
+
+
+class FrameQueue(SendQueue):
+    """Nothing goes between the two parts of a half-sent WebSocket frame."""
+
+    __slots__ = ()
+    last_words = wire.close_frame(wire.SEND_FAILED)
+    ends = staticmethod(wire.frame_ends)
+
+
 class SocketTransport:
     """Implements hub.session.Transport. `run` and `finish` are for the owner; the rest may be called from anywhere."""
 
+    encode = staticmethod(encode)
+
     def __init__(self, stream: TcpStream, settings: Settings) -> None:
         self._stream = stream
-        self._queue = SendQueue(stream.send, settings.queue_events, settings.queue_bytes)
+        self._queue = FrameQueue(stream.send, settings.queue_events, settings.queue_bytes)
         self.offer: Callable[[bytes, int], Verdict] = self._queue.offer
         self._send_timeout = settings.send_timeout
         self._patience = CLOSE_SECONDS
@@ -122,6 +138,9 @@ class SocketTransport:
         while self._queue.is_flushing and time.monotonic() < deadline:
             time.sleep(0.001)
         self._stream.release()
+
+    def message(self, payload: bytes) -> bytes:
+        return wire.frame(wire.TEXT, payload)
 
     def ping(self) -> None:
         self.settle(self._queue.control(wire.frame(wire.PING, b"")))
