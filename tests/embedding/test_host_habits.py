@@ -247,7 +247,7 @@ def test_an_async_login_is_asked_as_async_views_are(app: Flask) -> None:
 
 
 def test_a_prefix_with_parameters_is_refused(app: Flask) -> None:
-    with pytest.raises(ConfigError, match="can hold no parameters"):
+    with pytest.raises(ConfigError, match="cannot hold parameters"):
         embed(app, "/<tenant>/hub")
 
 
