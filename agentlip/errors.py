@@ -12,7 +12,7 @@ from typing import Any
 
 
 class ConfigError(Exception):
-    """A setting, or a file the settings point at, makes no sense; the text is one line for a human."""
+    """A setting, or a file the settings point at, is invalid; the text is one line for a human."""
 
 
 class StorageError(Exception):

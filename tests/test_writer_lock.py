@@ -1,4 +1,4 @@
-"""The writer lock: one holder at a time, stale ones recovered, those of living hubs of other makes respected."""
+"""The writer lock: one holder at a time, stale ones recovered, those of other implementations that live respected."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class HubClient(Names):
         on_connect: Callable[[dict[str, Any]], None] | None = None,
         on_disconnect: Callable[[str, float], None] | None = None,
     ) -> Stream:
-        """The events after an id (None: from now on), and those to come, for ever; see Stream.
+        """The events after an id (None: from now on), and those to come, forever; see Stream.
 
         Without `channels` and `topics` all events; else those that touch one of them. `db_id` is the log that `after`
         is an id of, as a former stream told. `on_connect` gets the hub's hello_ok, `on_disconnect` the reason and the

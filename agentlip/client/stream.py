@@ -1,7 +1,7 @@
 """The event log as an iterator that outlives every break.
 
 It connects, says hello with the id of the last event that was processed, and yields what comes. A lost connection is
-made again, for ever, after a random pause that grows (full jitter), so that many clients do not come back at once.
+made again, forever, after a random pause that grows (full jitter), so that many clients do not come back at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 # A connection that held for this long, or brought an event, was a good one: the next pause is short again.
 _GOOD_SECONDS = 5.0
-_REFUSED_HELLO = (1003, 1009)  # it makes no sense, or is too large
+_REFUSED_HELLO = (1003, 1009)  # it is invalid, or too large
 _FROM_NOW_ON = (1 << 63) - 1
 _SHORTEST_ATTEMPT_SECONDS = 1.0  # of a consumer that waits for less, so that it gets there at all
 
@@ -68,7 +68,7 @@ class Stream:
         self._yielded = self.cursor
         self._failures = 0
         self._next_attempt = 0.0
-        self._reads_url_only: Address | None = None  # a hub of another make, which knows the token as `?token=` alone
+        self._reads_url_only: Address | None = None  # another implementation, which takes only `?token=`
         self._closed = threading.Event()
 
     def __iter__(self) -> Iterator[Event]:

@@ -1,6 +1,6 @@
 """Pages of the log as encoded blobs, for replay: from the tail, or read from the log.
 
-Pages of everything are kept and shared.  Events never change, so a page is good for ever: when many
+Pages of everything are kept and shared.  Events never change, so a page is good forever: when many
 clients of one transport catch up at once, each is read and encoded once.  Pages end at multiples of PAGE_EVENTS, so
 that clients with different cursors meet on the same ones after their first.
 

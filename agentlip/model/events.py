@@ -78,7 +78,7 @@ class Event(NamedTuple):
 
     @property
     def data(self) -> Any:
-        """The payload, parsed anew at each access."""
+        """The payload, parsed at each access."""
         return json.loads(self.data_json)
 
     @property

@@ -51,12 +51,12 @@ def is_busy(error: sqlite3.Error) -> bool:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """A page makes no sense; damage to a full-text index alone does not count."""
+    """A page is invalid; damage to a full-text index alone does not count."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _DAMAGE and not is_index_damage(error)
 
 
 def is_index_damage(error: sqlite3.Error) -> bool:
-    """The full-text index does not fit the messages; it can be filled anew."""
+    """The full-text index does not fit the messages; it can be filled again."""
     return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CORRUPT_VTAB
 
 

@@ -1,7 +1,7 @@
 """The optional table `messages_fts`, which other hubs make: an index over the messages, kept in step by triggers.
 
 An index that lacks messages does not only hide them from a search. Its triggers take the old content of a message out
-of it, so that every edit of one that it lacks fails. It can be filled anew at any time: it holds no data of its own.
+of it, so that every edit of one that it lacks fails. It can be filled again at any time: it holds no data of its own.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ GROUP_SECONDS = 0.01  # while a group runs, the event loop serves nobody
 MAX_WAITING = 10_000
 # Beyond the write timeout, within which the writer itself gives up what waits for a lock.
 _GRACE_SECONDS = 1.0
-# For what the writer is at: moving a million messages takes its time, a disk that is gone takes for ever.
+# For what the writer is at: moving a million messages takes its time, a disk that is gone takes forever.
 _STUCK_SECONDS = 60.0
 _IDLE_SECONDS = 60.0
 _REPORTED = 4096
@@ -191,7 +191,7 @@ class Writer:
         except BaseException as error:
             self._roll_back()
             if not jobs:
-                self._take(jobs)  # it failed before that: without an answer they would be tried again for ever
+                self._take(jobs)  # it failed before that: without an answer they would be tried again forever
             for job in jobs:
                 job.result, job.error = None, InternalError.of(error)  # logged where it is answered
             settled = jobs

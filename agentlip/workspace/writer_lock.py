@@ -1,7 +1,7 @@
 """`locks/writer.lock`: one hub at a time serves a workspace (docs/protocol.md, section 6).
 
 The lock is a `flock` on the file, so the operating system releases it however its holder ends; a file without one is
-stale, and its process id tells people who has it. Hubs of other makes only write their process id: such a file
+stale, and its process id tells people who has it. Other implementations only write their process id: such a file
 counts while that process lives. A new process that happens to get the id of a dead holder is told apart by its age.
 
 No link is followed, neither in the file's place nor in its folder's: whoever made it could choose what is locked.
@@ -164,7 +164,7 @@ def foreign_holder(pid: int, path: Path) -> str:
 def hub_process(folder: Path) -> int | None:
     """The first process of the hub, known for certain: it wrote its id into the lock that is held now, and has it open.
 
-    None also for hubs of other makes, and for those of another container: their ids may mean anything here.
+    None also for other implementations, and for hubs of another container: their ids may mean anything here.
     """
     path = folder / LOCK_FILE
     pid = _living_writer(path)

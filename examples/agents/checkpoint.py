@@ -38,7 +38,7 @@ def handle(state: sqlite3.Connection, event: Event, db_id: str | None) -> None:
 
 
 def follow(state: sqlite3.Connection) -> None:
-    """Go on where the last run ended, for ever. LogChanged ends it: the counts are of another log than the hub's."""
+    """Go on where the last run ended, forever. LogChanged ends it: the counts are of another log than the hub's."""
     after, db_id = state.execute("SELECT event_id, db_id FROM cursor").fetchone()
     with HubClient.discover() as client, client.stream(after, db_id=db_id) as stream:
         for event in stream:

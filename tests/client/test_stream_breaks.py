@@ -152,7 +152,7 @@ def scripted() -> Iterator[Any]:
 
 
 def test_repeats_and_nonsense(scripted: Any) -> None:
-    """What came before is dropped; what makes no sense costs the connection, which begins after what was processed."""
+    """What came before is dropped; what is invalid costs the connection, which begins after what was processed."""
     scripts, hellos, url = scripted
     hello = json.dumps({"type": "hello_ok", "replay_until": 9, "db_id": "log"})
     scripts += [

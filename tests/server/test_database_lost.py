@@ -1,4 +1,4 @@
-"""The database is removed or replaced under a running hub: nothing is lost silently, and nothing is made anew."""
+"""The database is removed or replaced under a running hub: nothing is lost silently, and nothing is made again."""
 
 from __future__ import annotations
 

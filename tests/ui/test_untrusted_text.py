@@ -75,7 +75,7 @@ def test_nothing_is_executed_anywhere(hub: Hub, visit: Visit, places: dict[str, 
         check(page, name)
     strangers = [url for url in person.requests if not url.startswith((hub.url, hub.url.replace("http", "ws", 1)))]
     assert strangers == []
-    # What makes no sense is told to the console, and is no error of the page.
+    # What cannot be used is told to the console, and is not an error of the page.
     person.trouble = [each for each in person.trouble if "cannot be used" not in each]
 
 

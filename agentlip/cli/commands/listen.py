@@ -1,4 +1,4 @@
-"""`agentlip listen`: the event log as JSON lines, for ever."""
+"""`agentlip listen`: the event log as JSON lines, forever."""
 
 from __future__ import annotations
 

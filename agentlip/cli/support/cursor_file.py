@@ -28,7 +28,7 @@ class CursorFile:
         self._in_place = False
 
     def read(self) -> tuple[int, str | None] | None:
-        """The event id and the log's id; None when there is no file. Raises ConfigError for one that makes no sense."""
+        """The event id and the log's id; None when there is no file. Raises ConfigError if it is invalid."""
         try:
             if not stat.S_ISREG(self._path.stat().st_mode):
                 raise ConfigError(f"{self._shown} is not a regular file")

@@ -178,7 +178,7 @@ def _clean_up(server: Any, pid: int) -> None:
 
 
 def on_reload(server: Any) -> None:
-    """HUP: read the token anew, for the new workers and server.json. A damaged one changes nothing.
+    """HUP: read the token again, for the new workers and server.json. A damaged one changes nothing.
 
     When it comes because the terminal was closed, the hub ends, as with TERM.
     """

@@ -188,7 +188,7 @@ def _admit(call: Call, endpoint: Endpoint) -> tuple[Any, ...]:
 
 
 def _limit_connection(call: Call) -> None:
-    """What our own worker does for its connections: no server may wait for ever, to send or for a refused body."""
+    """What our own worker does for its connections: no server may wait forever, to send or for a refused body."""
     sock = socket_of(call.environ)
     if sock is None:
         return

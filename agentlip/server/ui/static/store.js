@@ -141,7 +141,7 @@ export function apply(event) {
   changed();
 }
 
-// Host applications may append events of any shape, also under the names of ours. One that makes no sense is told to the
+// Host applications may append events of any shape, also under the names of ours. One that cannot be used is told to the
 // console, and changes nothing.
 function attempt(take, event) {
   try {

@@ -1,4 +1,4 @@
-// Live updates of a ticket: one WebSocket, which is made again for ever after every break. The cursor is the id of the
+// Live updates of a ticket: one WebSocket, which is made again forever after every break. The cursor is the id of the
 // last event that the page shows, so nothing is missed and nothing comes twice.
 (function () {
   "use strict";
