@@ -217,7 +217,7 @@ def test_without_a_thread_for_the_flusher_the_session_ends_and_nobody_spins(
 
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
-        patched.setattr("gevent.spawn", refuse)
+        patched.setattr("agentlip.concurrency.greenlets.spawn_greenlet", refuse)
         assert line.offer(BIG) is Verdict.STALLED
     line.received()
     line.ended(5)
