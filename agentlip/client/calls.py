@@ -13,22 +13,26 @@ from urllib.parse import quote
 from ..errors import InvalidInput
 from ..model import (
     Attachment,
+    AttachmentPage,
     AttachmentResult,
     Channel,
+    ChannelPage,
     ChannelResult,
     EventPage,
+    EventRows,
     Message,
+    MessageAnswer,
     MessagePage,
     MessageResult,
     MoveResult,
     SearchPage,
-    Topic,
     TopicPage,
     TopicResult,
 )
-from .values import changed, event, read, row, rows
+from .values import changed, event, read
 
 _API = "/api/v1"
+_UNPAGED = {"has_more": False}  # what other hubs leave out, who answer everything at once
 
 
 class Calls:
@@ -53,21 +57,21 @@ class Calls:
         more = True
         while more:
             answer = self._call("GET", f"{_API}/channels", [("after_id", found[-1].id if found else None)])
-            page, more = read(answer, lambda it: (rows(Channel, it["channels"]), it.get("has_more", False)))
-            found += page
-            more = more and bool(page)
+            page = read(_UNPAGED | answer, ChannelPage)
+            found += page.channels
+            more = page.has_more and bool(page.channels)
         return found
 
     def create_channel(self, name: str, description: str | None = None) -> ChannelResult:
         body = {"name": name, **_given(description=description)}
         answer = self._call("POST", f"{_API}/channels", body=body)
-        return changed(answer, lambda it: ChannelResult(row(Channel, it["channel"]), it["event_id"]))
+        return changed(answer, ChannelResult)
 
     def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
         """A page of a channel's topics, most recently updated first."""
         path = f"{_API}/channels/{_quoted(channel_id)}/topics"
         answer = self._call("GET", path, [("limit", limit), ("offset", offset)])
-        return read(answer, lambda it: TopicPage(rows(Topic, it["topics"]), it["has_more"]))
+        return read(answer, TopicPage)
 
     def create_topic(self, channel_id: str, title: str) -> TopicResult:
         return self._topic("POST", f"{_API}/topics", {"channel_id": channel_id, "title": title})
@@ -77,7 +81,7 @@ class Calls:
 
     def _topic(self, method: str, path: str, body: dict[str, Any]) -> TopicResult:
         answer = self._call(method, path, body=body)
-        return changed(answer, lambda it: TopicResult(row(Topic, it["topic"]), it["event_id"]))
+        return changed(answer, TopicResult)
 
     def messages(
         self,
@@ -97,11 +101,11 @@ class Calls:
             ("after_id", after_id),
         ]
         answer = self._call("GET", f"{_API}/messages", query)
-        return read(answer, lambda it: MessagePage(rows(Message, it["messages"]), it["has_more"]))
+        return read(answer, MessagePage)
 
     def message(self, message_id: str) -> Message:
         answer = self._call("GET", f"{_API}/messages/{_quoted(message_id)}")
-        return read(answer, lambda it: row(Message, it["message"]))
+        return read(answer, MessageAnswer).message
 
     def post_message(self, topic_id: str, sender: str, content_raw: str) -> MessageResult:
         body = {"topic_id": topic_id, "sender": sender, "content_raw": content_raw}
@@ -120,7 +124,7 @@ class Calls:
 
     def _message(self, method: str, path: str, body: dict[str, Any]) -> MessageResult:
         answer = self._call(method, path, body=body)
-        return changed(answer, lambda it: MessageResult(row(Message, it["message"]), it["event_id"]))
+        return changed(answer, MessageResult)
 
     def move(
         self, message_id: str, to_topic_id: str, mode: str = "one", expected_version: int | None = None
@@ -133,7 +137,7 @@ class Calls:
             **_given(expected_version=expected_version),
         }
         answer = self._call("PATCH", f"{_API}/messages/{_quoted(message_id)}", body=body)
-        return changed(answer, lambda it: MoveResult(it["affected_count"], it["event_ids"]))
+        return changed(answer, MoveResult)
 
     def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
         """All attachments of a topic, newest first."""
@@ -142,9 +146,9 @@ class Calls:
         while more:
             query = [("kind", kind), ("before_id", found[-1].id if found else None)]
             answer = self._call("GET", f"{_API}/topics/{_quoted(topic_id)}/attachments", query)
-            page, more = read(answer, lambda it: (rows(Attachment, it["attachments"]), it.get("has_more", False)))
-            found += page
-            more = more and bool(page)
+            page = read(_UNPAGED | answer, AttachmentPage)
+            found += page.attachments
+            more = page.has_more and bool(page.attachments)
         return found
 
     def add_attachment(
@@ -161,7 +165,7 @@ class Calls:
         options = _given(key=key, dedupe_key=dedupe_key, source_message_id=source_message_id)
         body = {"kind": kind, "value_json": value_json, **options}
         answer = self._call("POST", f"{_API}/topics/{_quoted(topic_id)}/attachments", body=body)
-        return changed(answer, lambda it: AttachmentResult(row(Attachment, it["attachment"]), it["event_id"]))
+        return changed(answer, AttachmentResult)
 
     def search(
         self,
@@ -181,7 +185,7 @@ class Calls:
             ("before_id", before_id),
         ]
         answer = self._call("GET", f"{_API}/search", query)
-        return read(answer, lambda it: SearchPage(rows(Message, it["messages"]), it["has_more"], it["fts_used"]))
+        return read(answer, SearchPage)
 
     def events(
         self,
@@ -197,12 +201,8 @@ class Calls:
         query += [("channel_id", item) for item in ids("channels", channels)]
         query += [("topic_id", item) for item in ids("topics", topics)]
         answer = self._call("GET", f"{_API}/events", query)
-        return read(
-            answer,
-            lambda it: EventPage(
-                it["replay_until"], [event(item, "data_json") for item in it["events"]], it.get("has_more", False)
-            ),
-        )
+        page = read(_UNPAGED | answer, EventRows)
+        return EventPage(page.replay_until, [event(item) for item in page.events], page.has_more)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

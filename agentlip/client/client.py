@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 import ssl
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import InvalidAuth, RateLimited
-from ..model import Event, Message, Topic
+from ..model import Event, Message, MessageCreated, Topic
 from .address import Address, Discovery, named_in_environment
 from .calls import ids
 from .errors import HubUnreachable, NoAnswer, OutcomeUnknown
@@ -19,7 +18,6 @@ from .http import Http
 from .names import Names
 from .starting import start_hub
 from .stream import Stream
-from .values import row
 
 
 class Answers:
@@ -31,11 +29,11 @@ class Answers:
 
     def take(self, event: Event) -> bool:
         """Whether this one is an answer."""
-        with suppress(KeyError, TypeError):  # other programs may append events of any shape
-            if event.name == "message.created" and event.data["message"]["sender"] != self._sender:
-                self.found.append(row(Message, event.data["message"]))
-                return True
-        return False
+        payload = event.payload
+        if not isinstance(payload, MessageCreated) or payload.message.sender == self._sender:
+            return False
+        self.found.append(payload.message)
+        return True
 
 
 class HubClient(Names):

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from msgspec import ValidationError, convert
+
 from ..errors import InvalidAuth, InvalidInput
-from ..model import Event
+from ..model import Event, EventRow
 from .address import Address
 from .connection import BearerIgnored, Connection, ConnectionLost
 from .errors import HubUnreachable, LogChanged
@@ -149,8 +151,8 @@ class Stream:
         if item.get("type") != "event":
             return None
         try:
-            received = event(item, "data")
-        except (KeyError, TypeError, AttributeError):
+            received = event(convert(item | {"data_json": item["data"]}, EventRow))
+        except (KeyError, ValidationError):
             raise ConnectionLost("the hub sent an event that is none") from None
         self._failures = 0
         return received if received.event_id > self._yielded else None

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..model import Attachment, Channel, Entity, Event, Message, Scope, Topic
+from msgspec import Struct, ValidationError, convert
+from msgspec.structs import astuple
+
+from ..model import Entity, Event, EventRow, Scope
 from .errors import HubUnreachable, OutcomeUnknown
 
-Row = TypeVar("Row", Channel, Topic, Message, Attachment)
-T = TypeVar("T")
+T = TypeVar("T", bound=Struct)
 
 
-def row(kind: type[Row], item: dict[str, Any]) -> Row:
-    return kind(*(item[name] for name in kind.__struct_fields__))
-
-
-def rows(kind: type[Row], items: list[dict[str, Any]]) -> list[Row]:
-    return [row(kind, item) for item in items]
-
-
-def event(item: dict[str, Any], data: str) -> Event:
-    """An event, of the WebSocket or of an HTTP page; `data` is the name of its payload there."""
-    return Event(
-        item["event_id"],
-        item["ts"],
-        item["name"],
-        Scope(*(item["scope"].get(name) for name in Scope._fields)),
-        Entity(item["entity"]["type"], item["entity"]["id"]),
-        _compact(item[data]),
-    )
+def event(row: EventRow) -> Event:
+    """An event as programs have it."""
+    scope, entity = Scope(*astuple(row.scope)), Entity(*astuple(row.entity))
+    return Event(row.event_id, row.ts, row.name, scope, entity, _compact(row.data_json))
 
 
 def _compact(data: Any) -> str:
@@ -43,17 +30,17 @@ def _compact(data: Any) -> str:
     return text
 
 
-def read(answer: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
-    """What `build` makes of an answer; HubUnreachable when the answer lacks something."""
+def read(answer: dict[str, Any], kind: type[T]) -> T:
+    """An answer as its type; HubUnreachable when it lacks something."""
     try:
-        return build(answer)
-    except (KeyError, TypeError, AttributeError) as error:
+        return convert(answer, kind)
+    except ValidationError as error:
         raise HubUnreachable("The answer is not one of a hub") from error
 
 
-def changed(answer: dict[str, Any], build: Callable[[dict[str, Any]], T]) -> T:
+def changed(answer: dict[str, Any], kind: type[T]) -> T:
     """The same for the answer to a change; OutcomeUnknown when it lacks something."""
     try:
-        return read(answer, build)
+        return read(answer, kind)
     except HubUnreachable as error:
         raise OutcomeUnknown() from error

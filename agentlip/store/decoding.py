@@ -1,4 +1,8 @@
-"""What some other program wrote wrongly, as something that readers can use: one bad row must not hide the others."""
+"""What some other program wrote wrongly, as something that readers can use: one bad row must not hide the others.
+
+orjson writes and reads all JSON of the hub. msgspec declares the types but is not asked for JSON: it writes bytes as
+base64, keys that are no text, and numbers and nesting that other readers refuse, and passes over broken fields unread.
+"""
 
 from __future__ import annotations
 

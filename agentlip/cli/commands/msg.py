@@ -11,9 +11,8 @@ from typing import Any
 import click
 
 from ...client import HubClient
-from ...client.values import row
 from ...errors import ConfigError, NotFound
-from ...model import Event, Message
+from ...model import Event, Message, MessageCreated
 from ..support import conversation, output, pages
 from ..support.command import Group, field
 from ..support.context import Context
@@ -153,8 +152,8 @@ def _follow(context: Context, client: HubClient, wanted: str, number: int) -> No
 
 def _changed(client: HubClient, event: Event) -> Message | None:
     """The message that an event has made, or changed: then as it is now."""
-    if event.name == "message.created":
-        return row(Message, event.data["message"])
+    if isinstance(event.payload, MessageCreated):
+        return event.payload.message
     if event.name in ("message.edited", "message.deleted", "message.moved_topic"):
         with suppress(NotFound):  # the hub has another log since
             return client.message(event.entity.id)
