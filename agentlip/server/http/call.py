@@ -13,6 +13,7 @@ from flask import Request
 from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
+from ...errors import AgentlipError
 from ...model import AttachmentResult, ChannelResult, MessageResult, TopicResult
 from ..access import limits
 from ..state import HubState
@@ -71,7 +72,9 @@ class Endpoint:
     body_optional: bool = False
     request: Any = None  # a Request, or a union of some that are told apart by their tag
     query: type[Struct] | None = None
-    result: Any = None
+    result: Any = None  # a type, or a union of some; the description says that it is an object where there is none
+    statuses: tuple[int, ...] = (200,)
+    errors: tuple[type[AgentlipError], ...] = ()  # beside those that its access, its URL and its body bring
 
 
 def request_id_of(environ: Mapping[str, Any]) -> str:

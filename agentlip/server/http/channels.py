@@ -7,14 +7,16 @@ from .call import Call, Endpoint
 
 
 def list_channels(call: Call, asked: ChannelsQuery) -> tuple[int, ChannelPage]:
+    """The channels, by name."""
     return 200, call.state.commands.channel_page(asked.limit, asked.after_id)
 
 
 def create_channel(call: Call, asked: CreateChannel) -> tuple[int, ChannelResult]:
+    """Create a channel; its name must be new."""
     return call.written(201, call.state.commands.add_channel(asked))
 
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/channels", list_channels, "read", query=ChannelsQuery, result=ChannelPage),
-    Endpoint("POST", "/api/v1/channels", create_channel, "write", request=CreateChannel, result=ChannelResult),
+    Endpoint("POST", "/api/v1/channels", create_channel, "write", request=CreateChannel, result=ChannelResult, statuses=(201,)),
 )

@@ -11,6 +11,7 @@ from .call import Call, Endpoint
 
 
 def list_events(call: Call, asked: EventsQuery) -> tuple[int, EventRows]:
+    """The event log after an id, or its last events with `tail`."""
     tail = asked.tail is not None
     if tail and asked.after is not None:
         raise InvalidInput("after and tail cannot be used together")

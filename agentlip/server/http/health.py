@@ -13,7 +13,9 @@ from .call import Call, Endpoint
 
 
 def health(call: Call) -> tuple[int, Any]:
-    """200 also while the database is lost or damaged: the hub itself is there, and says what is wrong."""
+    """Whether the hub is there, and which one it is.
+
+    200 also while the database is lost or damaged: the hub itself is there, and says what is wrong."""
     fault = call.state.store.fault()
     answer = Health(
         "ok" if fault is None else "degraded",
@@ -26,6 +28,7 @@ def health(call: Call) -> tuple[int, Any]:
 
 
 def ping(call: Call, asked: Ping) -> tuple[int, Any]:
+    """Whether the token opens the hub; what is sent as `echo` comes back."""
     if asked.echo is not UNSET:
         checks.refuse_nul(asked.echo, "echo")
     return 200, to_builtins(Pong(True, call.state.instance_id, asked.echo))

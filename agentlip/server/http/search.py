@@ -9,6 +9,7 @@ from .call import Call, Endpoint
 
 
 def search(call: Call, asked: SearchQuery) -> tuple[int, SearchPage]:
+    """Messages that hold all words of `q`, newest first."""
     return 200, call.state.commands.search(**asdict(asked))
 
 

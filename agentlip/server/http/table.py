@@ -6,12 +6,15 @@ from collections.abc import Iterable
 
 from flask import Blueprint
 
-from . import attachments, channels, events, health, messages, search, topics
+from . import attachments, channels, events, health, messages, openapi, search, topics
 from .call import Endpoint
 from .dispatch import Answer, register_endpoints
+
+_NOUNS = (health, channels, topics, messages, search, attachments, events)
+_OF_NOUNS = tuple(endpoint for noun in _NOUNS for endpoint in noun.ENDPOINTS)
+ENDPOINTS = (*_OF_NOUNS, *openapi.described(_OF_NOUNS))
 
 
 def register(bp: Blueprint, more: Iterable[Iterable[Endpoint]] = ()) -> dict[str, Answer]:
     """Add all endpoints, and `more`, to the blueprint; returns those whose URL has no parameters."""
-    own = [noun.ENDPOINTS for noun in (health, channels, topics, messages, search, attachments, events)]
-    return register_endpoints(bp, [*own, *more])
+    return register_endpoints(bp, [ENDPOINTS, *more])
