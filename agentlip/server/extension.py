@@ -15,6 +15,7 @@ from .http import table
 from .http.call import Call
 from .http.dispatch import answer_error, answer_unknown
 from .state import Authorize, HubState
+from .ui import reference
 from .websocket import route
 
 
@@ -51,6 +52,7 @@ class Agentlip:
         self._states.add(state)
         blueprint = Blueprint("agentlip", __name__)
         state.answers = route.register(blueprint) | table.register(blueprint, ui.ENDPOINTS if settings.ui else ())
+        reference.register(blueprint)
         if settings.ui:
             ui.register(blueprint)
         state.hosts = self._hosts(settings)

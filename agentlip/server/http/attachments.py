@@ -24,5 +24,14 @@ def add_attachment(call: Call, asked: AddAttachment, topic_id: str) -> tuple[int
 
 ENDPOINTS = (
     Endpoint("GET", _PATH, list_attachments, "read", query=AttachmentsQuery, result=AttachmentPage),
-    Endpoint("POST", _PATH, add_attachment, "write", MAX_BODY, request=AddAttachment, result=AttachmentResult, statuses=(201, 200)),
+    Endpoint(
+        "POST",
+        _PATH,
+        add_attachment,
+        "write",
+        MAX_BODY,
+        request=AddAttachment,
+        result=AttachmentResult,
+        statuses=(201, 200),
+    ),
 )

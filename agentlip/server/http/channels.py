@@ -18,5 +18,13 @@ def create_channel(call: Call, asked: CreateChannel) -> tuple[int, ChannelResult
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/channels", list_channels, "read", query=ChannelsQuery, result=ChannelPage),
-    Endpoint("POST", "/api/v1/channels", create_channel, "write", request=CreateChannel, result=ChannelResult, statuses=(201,)),
+    Endpoint(
+        "POST",
+        "/api/v1/channels",
+        create_channel,
+        "write",
+        request=CreateChannel,
+        result=ChannelResult,
+        statuses=(201,),
+    ),
 )

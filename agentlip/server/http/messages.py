@@ -51,7 +51,16 @@ def change_message(call: Call, asked: ChangeMessage, message_id: str) -> tuple[i
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/messages", list_messages, "read", query=MessagesQuery, result=MessagePage),
-    Endpoint("POST", "/api/v1/messages", post_message, "write", request=PostMessage, result=MessageResult, statuses=(201,), errors=(NotFound,)),
+    Endpoint(
+        "POST",
+        "/api/v1/messages",
+        post_message,
+        "write",
+        request=PostMessage,
+        result=MessageResult,
+        statuses=(201,),
+        errors=(NotFound,),
+    ),
     Endpoint("GET", "/api/v1/messages/<message_id>", read_message, "read", result=MessageAnswer),
     Endpoint(
         "PATCH",

@@ -108,7 +108,10 @@ def _operation(endpoint: Endpoint, public_reads: bool, responses: dict[str, Json
         "summary": summary.strip(),
         **({"description": re.sub(r"\s+", " ", more).strip()} if more.strip() else {}),
         "tags": [_tag(endpoint)],
-        "parameters": [*map(_path_parameter, re.findall(r"<(\w+)>", endpoint.path)), *_query_parameters(endpoint.query)],
+        "parameters": [
+            *map(_path_parameter, re.findall(r"<(\w+)>", endpoint.path)),
+            *_query_parameters(endpoint.query),
+        ],
     }
     if endpoint.request is not None:
         schema = _schema(endpoint.request)

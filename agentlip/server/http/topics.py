@@ -24,6 +24,15 @@ def rename_topic(call: Call, asked: RenameTopic, topic_id: str) -> tuple[int, To
 
 ENDPOINTS = (
     Endpoint("GET", "/api/v1/channels/<channel_id>/topics", list_topics, "read", query=TopicsQuery, result=TopicPage),
-    Endpoint("POST", "/api/v1/topics", create_topic, "write", request=CreateTopic, result=TopicResult, statuses=(201,), errors=(NotFound,)),
+    Endpoint(
+        "POST",
+        "/api/v1/topics",
+        create_topic,
+        "write",
+        request=CreateTopic,
+        result=TopicResult,
+        statuses=(201,),
+        errors=(NotFound,),
+    ),
     Endpoint("PATCH", "/api/v1/topics/<topic_id>", rename_topic, "write", request=RenameTopic, result=TopicResult),
 )

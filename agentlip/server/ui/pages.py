@@ -52,21 +52,21 @@ def register(bp: Blueprint) -> None:
 
     @assets.get("/ui", **RULE)
     def without_slash() -> Response:
-        return _with_headers(redirect("ui/", 308))  # type: ignore[arg-type]
+        return with_headers(redirect("ui/", 308))  # type: ignore[arg-type]
 
     @assets.get("/ui/", **RULE)
     def index() -> Response:
-        return _with_headers(_document("index.html"))
+        return with_headers(_document("index.html"))
 
     @assets.get("/ui/login", **RULE)
     def login() -> Response:
-        return _with_headers(_document("login.html"))
+        return with_headers(_document("login.html"))
 
     @assets.get("/ui/static/<path:name>", **RULE)
     def static(name: str) -> Response:
         request.environ.pop("HTTP_RANGE", None)  # no file is worth parts, and the host would answer for a wrong one
         try:
-            return _with_headers(send_from_directory(f"{assets.root_path}/{_FOLDER}", name))
+            return with_headers(send_from_directory(f"{assets.root_path}/{_FOLDER}", name))
         except NoSuchFile:
             return answer_error(Call(current_app.extensions["agentlip"], request), NotFound())
 
@@ -85,15 +85,17 @@ def _rendered(name: str) -> str:
     return environment.get_template(f"agentlip/{name}").render(version=__version__)
 
 
-class _Page(Response):
+class Page(Response):
     """Has the hub's headers, whatever functions that a host runs after each request make of them."""
 
+    policy = _POLICY
+
     def get_wsgi_headers(self, environ: Any) -> Headers:
-        self.headers.update(_HEADERS)
+        self.headers.update(_HEADERS | {"Content-Security-Policy": self.policy})
         return super().get_wsgi_headers(environ)
 
 
-def _with_headers(response: Response) -> Response:
-    response.headers.update(_HEADERS)  # for those functions to see
+def with_headers(response: Response, kind: type[Page] = Page) -> Response:
+    response.headers.update(_HEADERS | {"Content-Security-Policy": kind.policy})  # for those functions to see
     response.headers["X-Request-ID"] = request_id_of(request.environ)
-    return _Page.force_type(response)  # type: ignore[return-value]  # the same object, of another class
+    return kind.force_type(response)  # type: ignore[return-value]  # the same object, of another class

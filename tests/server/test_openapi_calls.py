@@ -1,0 +1,44 @@
+"""Calls that a program makes up from the description: none is a failure, and every answer is as described."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import checks
+from schemathesis.specs.openapi import checks as described
+
+from ..running_hub import TOKEN, Hub
+
+pytestmark = pytest.mark.slow
+# Left out: that what fits the description is taken, and all else refused. It has no words for a text of which something
+# is visible, for NUL, for names that are taken, for one of two parameters that must be there; and the hub takes unknown
+# fields and empty parameters.
+CHECKS = [
+    checks.not_a_server_error,
+    described.status_code_conformance,
+    described.content_type_conformance,
+    described.response_headers_conformance,
+    described.response_schema_conformance,
+    described.ignored_auth,
+    described.unsupported_method,
+]
+
+
+@pytest.fixture(scope="module")
+def description(hub: Hub) -> Any:
+    return schemathesis.openapi.from_url(f"{hub.url}/api/v1/openapi.json")
+
+
+schema = schemathesis.pytest.from_fixture("description")
+
+
+@schema.parametrize()
+@settings(
+    derandomize=True, database=None, deadline=None, max_examples=30, phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+def test_every_answer_is_as_described(case: Any) -> None:
+    case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS)
