@@ -22,6 +22,8 @@ from agentlip.store import mutations
 from agentlip.store.store import Store
 from agentlip.store.writer import Transaction
 
+from . import described
+
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = "test-token-0123456789abcdef0123456789abcdef"
 T = TypeVar("T")
@@ -158,7 +160,9 @@ class Hub:
             headers.setdefault("Authorization", f"Bearer {token}")
         if body is not None:
             kwargs["json"] = body
-        return self.session.request(method, self.url + path, headers=headers, timeout=30, **kwargs)
+        answer = self.session.request(method, self.url + path, headers=headers, timeout=30, **kwargs)
+        described.check(answer)
+        return answer
 
     def make_topic(self, channel: str = "general", title: str = "hello") -> tuple[str, str]:
         """Create a channel and a topic; returns their ids."""

@@ -13,6 +13,7 @@ from typing import Any
 import requests
 import trustme
 
+from .. import described
 from ..running_hub import ROOT, TOKEN, eventually
 
 _PYWSGI = """
@@ -123,7 +124,9 @@ class Host:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
-        return requests.request(method, self.url + path, json=body, headers=sent, timeout=20, verify=self._verify)
+        answer = requests.request(method, self.url + path, json=body, headers=sent, timeout=20, verify=self._verify)
+        described.check(answer)
+        return answer
 
     @property
     def _verify(self) -> str | bool:

@@ -30,19 +30,27 @@ Errors = Sequence[type[errors.AgentlipError]]
 _ABOUT = """\
 What a hub of Agentlip answers over HTTP. Words, rules and the event log are in docs/protocol.md.
 
-**WebSocket.** OpenAPI has no words for it: `GET /ws` with the token, as `Authorization: Bearer` or as `?token=`, opens \
-one. The first message is `{"type":"hello","after_event_id":0}`; then the hub sends events, first those of the log after \
+**WebSocket.** OpenAPI has no words for it: `GET /ws` with the token, as `Authorization: Bearer` or as `?token=`, opens
+one. The first message is `{"type":"hello","after_event_id":0}`; then the hub sends events, first those of the log after
 that id, then each new one.
 
-**Who may call.** The token, or the cookie of a browser that has signed in. Where the hub lives in an application, that \
+**Who may call.** The token, or the cookie of a browser that has signed in. Where the hub lives in an application, that
 may have a login of its own. With `AGENTLIP_PUBLIC_READS` reads need neither.
 
 **Methods.** Where `GET` is, `HEAD` is too. Other methods are answered 405 with `Allow`.
 
-**Growth.** New fields, events and endpoints may come: pass over what you do not know."""
+**Growth.** New fields, events and endpoints may come: ignore those that you do not know."""
 _REF = "#/components/{}/{}".format
-_EVERYWHERE = (errors.InvalidInput, errors.UriTooLong, errors.ExpectationFailed, errors.HeadersTooLarge,
-               errors.HostNotAllowed, errors.InternalError, errors.ServiceUnavailable, errors.UnknownCoding)  # fmt: skip
+_EVERYWHERE = (
+    errors.InvalidInput,
+    errors.UriTooLong,
+    errors.ExpectationFailed,
+    errors.HeadersTooLarge,
+    errors.HostNotAllowed,
+    errors.InternalError,
+    errors.ServiceUnavailable,
+    errors.UnknownCoding,
+)
 _COUNTED = (errors.MissingAuth, errors.InvalidAuth, errors.Forbidden, errors.RateLimited, errors.NoAuthConfigured)
 _CHANGING = (errors.OriginNotAllowed, errors.ShuttingDown)
 _WITH_BODY = (errors.UnsupportedMediaType, errors.BodyTimeout, errors.PayloadTooLarge)
@@ -86,18 +94,25 @@ def describe(endpoints: Sequence[Endpoint], public_reads: bool = False) -> Json:
         operations[each.method.lower()] = _operation(each, public_reads, responses)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Agentlip", "version": __version__, "description": _ABOUT, "license": {"name": "MIT"}},
+        "info": {
+            "title": "Agentlip",
+            "version": __version__,
+            "description": re.sub(r"(?<!\n)\n(?!\n)", " ", _ABOUT),
+            "license": {"name": "MIT"},
+        },
         "servers": [{"url": "../..", "description": "The hub that serves this description"}],
         "tags": [{"name": name} for name in dict.fromkeys(_tag(each) for each in endpoints)],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.items())),
             "responses": dict(sorted(responses.items())),
-            "headers": {name: {"description": text, "schema": schema} for name, (text, schema) in _HEADERS.items()}
-            | {name: {"description": _HEADERS[name][0], "required": True, "schema": _HEADERS[name][1]} for name in _ALWAYS},
+            "headers": {
+                name: {"description": text, "required": name in _ALWAYS, "schema": schema}
+                for name, (text, schema) in _HEADERS.items()
+            },
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "The hub's token."}},
         },
-    }  # fmt: skip
+    }
 
 
 def _operation(endpoint: Endpoint, public_reads: bool, responses: dict[str, Json]) -> Json:
@@ -186,7 +201,7 @@ def _success(endpoint: Endpoint, status: int, asked: bool) -> Json:
 
 
 def _errors_by_status(endpoint: Endpoint) -> dict[int, list[type[errors.AgentlipError]]]:
-    known = [*_EVERYWHERE, *endpoint.errors]
+    known: list[type[errors.AgentlipError]] = [*_EVERYWHERE, *endpoint.errors]
     if endpoint.access in ("read", "write"):
         known += _COUNTED
     if endpoint.access == "write":
@@ -196,8 +211,8 @@ def _errors_by_status(endpoint: Endpoint) -> dict[int, list[type[errors.Agentlip
     if "<" in endpoint.path:
         known.append(errors.NotFound)
     found: dict[int, list[type[errors.AgentlipError]]] = {}
-    for each in sorted(set(known), key=lambda error: error.__name__):
-        found.setdefault(each.status, []).append(each)
+    for error in sorted(set(known), key=lambda known: known.__name__):
+        found.setdefault(error.status, []).append(error)
     return found
 
 
