@@ -45,7 +45,8 @@ def test_every_answer_is_as_described(hub: Hub) -> None:
     assert len(operations) == len(ENDPOINTS)
 
     for operation in operations:
-        for mode in GenerationMode:
+        takes_something = bool(list(operation.iter_parameters()) or operation.body)
+        for mode in GenerationMode if takes_something else [GenerationMode.POSITIVE]:
 
             @DETERMINISTIC
             @given(case=operation.as_strategy(generation_mode=mode))
