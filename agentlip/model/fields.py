@@ -32,7 +32,7 @@ def text(value: Any, name: str, max_chars: int) -> str:
         raise InvalidInput(f"{name} must be a non-blank string")
     if len(value) > max_chars:
         raise InvalidInput(f"{name} must be at most {max_chars} characters")
-    key(value, name)
+    _utf8(value, name)
     return value
 
 
@@ -52,7 +52,7 @@ def plain(value: Any, name: str, max_chars: int, min_chars: int = 0) -> str:
         raise InvalidInput(f"{name} must be a {'non-empty ' if min_chars else ''}string")
     if len(value) > max_chars:
         raise InvalidInput(f"{name} must be at most {max_chars} characters")
-    key(value, name)
+    _utf8(value, name)
     return value
 
 
@@ -171,9 +171,11 @@ class Request(Struct):
 
 def request_of(kind: Any, body: dict[str, Any]) -> Request:
     """The request of a JSON object: of a kind, or of that of several whose tag the object has."""
-    kinds, field = _tagged(kind)
-    chosen: type[Request] = kinds[one_of(body.get(field), field, list(kinds))] if kinds else kind
-    return chosen.of(body)
+    if not isinstance(kind, type):
+        kinds, field = _tagged(kind)
+        kind = kinds[one_of(body.get(field), field, list(kinds))]
+    made: Request = kind.of(body)
+    return made
 
 
 @lru_cache(maxsize=16)

@@ -15,7 +15,23 @@ import orjson
 
 from ..errors import AlreadyExists, CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
 from ..looks import is_visible
-from ..model import Attachment, Channel, Entity, Message, Scope, Topic
+from ..model import (
+    Attachment,
+    AttachmentAdded,
+    Channel,
+    ChannelCreated,
+    Entity,
+    Message,
+    MessageCreated,
+    MessageDeleted,
+    MessageEdited,
+    MessageMoved,
+    Scope,
+    Topic,
+    TopicCreated,
+    TopicRenamed,
+)
+from ..model.fields import MoveMode
 from . import names, queries
 from .decoding import read_rows
 from .urls import find_urls
@@ -37,7 +53,7 @@ def create_channel(transaction: Transaction, name: str, description: str | None)
         (channel.id, channel.name, channel.description, channel.created_at),
     )
     return channel, transaction.append(
-        "channel.created", Scope(channel.id), Entity("channel", channel.id), {"channel": channel}
+        "channel.created", Scope(channel.id), Entity("channel", channel.id), ChannelCreated(channel)
     )
 
 
@@ -51,7 +67,7 @@ def create_topic(transaction: Transaction, channel_id: str, title: str) -> tuple
         (topic.id, topic.channel_id, topic.title, topic.created_at, topic.updated_at),
     )
     return topic, transaction.append(
-        "topic.created", Scope(channel_id, topic.id), Entity("topic", topic.id), {"topic": topic}
+        "topic.created", Scope(channel_id, topic.id), Entity("topic", topic.id), TopicCreated(topic)
     )
 
 
@@ -64,7 +80,7 @@ def rename_topic(transaction: Transaction, topic_id: str, title: str) -> tuple[T
         "topic.renamed",
         Scope(old.channel_id, topic_id),
         Entity("topic", topic_id),
-        {"topic_id": topic_id, "old_title": old.title, "new_title": title},
+        TopicRenamed(topic_id, old.title, title),
     )
     return queries.topic(transaction.connection, topic_id), event_id
 
@@ -95,7 +111,7 @@ def post_message(
     )
     event_ids = [
         transaction.append(
-            "message.created", Scope(channel_id, topic_id), Entity("message", message.id), {"message": message}
+            "message.created", Scope(channel_id, topic_id), Entity("message", message.id), MessageCreated(message)
         )
     ]
     if "://" in content_raw:
@@ -134,12 +150,7 @@ def edit_message(
         "message.edited",
         Scope(old.channel_id, old.topic_id),
         Entity("message", message_id),
-        {
-            "message_id": message_id,
-            "old_content": old.content_raw,
-            "new_content": content_raw,
-            "version": new.version,
-        },
+        MessageEdited(message_id, old.content_raw, content_raw, new.version),
     )
     return new, event_id
 
@@ -162,12 +173,12 @@ def delete_message(
         "message.deleted",
         Scope(old.channel_id, old.topic_id),
         Entity("message", message_id),
-        {"message_id": message_id, "deleted_by": actor, "version": new.version},
+        MessageDeleted(message_id, actor, new.version),
     )
     return new, event_id
 
 
-_MOVED = {
+_MOVED: dict[MoveMode, str] = {
     "one": "topic_id = ?2 AND id = ?1",
     "later": "topic_id = ?2 AND id >= ?1",
     "all": "topic_id = ?2",
@@ -176,7 +187,7 @@ MOVE_MODES = tuple(_MOVED)
 
 
 def move_message(
-    transaction: Transaction, message_id: str, to_topic_id: str, mode: str, expected_version: int | None
+    transaction: Transaction, message_id: str, to_topic_id: str, mode: MoveMode, expected_version: int | None
 ) -> list[int]:
     """Move the message (`one`), it and all of a larger id in its topic (`later`), or its whole topic (`all`).
 
@@ -204,14 +215,7 @@ def move_message(
             "message.moved_topic",
             scope,
             Entity("message", moved_id),
-            {
-                "message_id": moved_id,
-                "old_topic_id": named.topic_id,
-                "new_topic_id": to_topic_id,
-                "channel_id": named.channel_id,
-                "mode": mode,
-                "version": version,
-            },
+            MessageMoved(moved_id, named.topic_id, to_topic_id, named.channel_id, mode, version),
         )
         for moved_id, version in moved
     ]
@@ -266,5 +270,5 @@ def add_attachment(
         "topic.attachment_added",
         Scope(topic.channel_id, topic_id),
         Entity("attachment", attachment.id),
-        {"attachment": attachment},
+        AttachmentAdded(attachment),
     )
