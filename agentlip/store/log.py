@@ -149,12 +149,14 @@ def page(
 
 
 def _entries(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
-    page, size = [], 0
+    page, size, scope = [], 0, Scope()
     for event_id, ts, name, channel_id, topic_id, topic_id2, entity_type, entity_id, data_json in cursor:
-        scope = Scope(channel_id, topic_id, topic_id2)
+        is_same = scope == (channel_id, topic_id, topic_id2)  # as that of the event before, which most are
+        if not is_same:
+            scope = Scope(channel_id, topic_id, topic_id2)
         if "\0" in data_json:  # json_valid looks no further
             data_json = "null"
-        envelope = _envelope(event_id, ts, name, scope, Entity(entity_type, entity_id), data_json)
+        envelope = _envelope(event_id, ts, name, scope, (entity_type, entity_id), data_json)
         page.append(Entry(event_id, scope, envelope))
         size += len(envelope)
         if size > max_bytes:
@@ -163,7 +165,7 @@ def _entries(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
     return page
 
 
-def _envelope(event_id: int, ts: str, name: str, scope: Scope, entity: Entity, data_json: str) -> bytes:
+def _envelope(event_id: int, ts: str, name: str, scope: Scope, entity: tuple[str, str], data_json: str) -> bytes:
     try:
         return wire.envelope(event_id, ts, name, scope, *entity, data_json)
     except TypeError:  # ids, names and times in a table of another program, which takes any type
