@@ -92,5 +92,5 @@ def error_of(status: int, answer: Mapping[str, Any], headers: Mapping[str, str])
 
 
 def _seconds(retry_after: str | None) -> int:
-    """What the header says when it is no date."""
+    """What the header says when it is not a date."""
     return int(retry_after) if retry_after and retry_after.isdecimal() and len(retry_after) < 9 else 1

@@ -144,7 +144,7 @@ class Stream:
             connection.close()
 
     def _receive(self, deadline: float | None) -> Event | None:
-        """The next event; None at the deadline, for what is no event, and for one that was yielded before."""
+        """The next event; None at the deadline, for what is not an event, and for one that was yielded before."""
         if self._connection is None and not self._is_time(deadline):
             return None
         item = _message(self._connection or self._connect(deadline), deadline)

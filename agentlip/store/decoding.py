@@ -90,7 +90,7 @@ def in_any_bytes(connection: sqlite3.Connection, read: Callable[[], T]) -> T:
 
 
 def json_value(raw: Any) -> Any:
-    """The value that was stored as JSON; halves of characters are replaced, and what is no JSON is None."""
+    """The value that was stored as JSON; halves of characters are replaced, and what is not JSON is None."""
     if not isinstance(raw, str | bytes):  # in a table that takes any type
         raw = str(raw)
     try:

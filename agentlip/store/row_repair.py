@@ -1,4 +1,4 @@
-"""Rows that readers cannot have as they are stored: text that is not UTF-8, and values that are no JSON.
+"""Rows that readers cannot have as they are stored: text that is not UTF-8, and values that are not JSON.
 
 Readers get replacement characters, and null. A repair stores just that, so nothing changes for them. Events are left
 alone: they never change. So are ids, which other rows refer to.

@@ -152,7 +152,7 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def version_of(connection: sqlite3.Connection) -> int | None:
-    """The file's schema version; None for a file without one. Raises StorageError when it is no number."""
+    """The file's schema version; None for a file without one. Raises StorageError if it is not a number."""
     if not {"key", "value"} <= {row[1] for row in connection.execute("PRAGMA table_info(meta)").fetchall()}:
         return None
     row = connection.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()

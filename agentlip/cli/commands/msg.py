@@ -92,7 +92,7 @@ def _content(given: str | None, stdin: bool) -> str:
 def _login_name() -> str:
     try:
         return getpass.getuser().encode().decode()
-    except (KeyError, OSError, UnicodeEncodeError):  # no name, as in some containers, or one that is no text
+    except (KeyError, OSError, UnicodeEncodeError):  # no name, as in some containers, or one that is not text
         raise click.UsageError("The login name is unknown: give --sender NAME") from None
 
 

@@ -239,7 +239,7 @@ def _payload(error: AgentlipError) -> bytes:
 
 
 def bare_answer(error: AgentlipError) -> bytes:
-    """The whole answer to what was no request, so that there is no call; the connection ends with it."""
+    """The whole answer to what was not a request, so that there is no call; the connection ends with it."""
     body = _payload(error)
     more = (("Content-Length", len(body)), ("X-Request-ID", request_id_of({})), ("Connection", "close"))
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]

@@ -40,7 +40,7 @@ export function Message({ message, joined, target, onAct }) {
   </article>`;
 }
 
-// What is being done with a message. It is no part of the message's place, which may go away meanwhile.
+// What is being done with a message. It is not part of the message's place, which may go away meanwhile.
 export function Acting({ doing, topic, onClose }) {
   return (
     doing && html`<${doing.act} key=${doing.message.id} message=${doing.message} topic=${topic} onClose=${onClose} />`

@@ -74,7 +74,7 @@ function withoutEnd(url) {
   return url.slice(0, end);
 }
 
-// A link to elsewhere; what is no http(s) URL is shown as text.
+// A link to elsewhere; what is not an http(s) URL is shown as text.
 export function Link({ url, children }) {
   let safe = false;
   try {
