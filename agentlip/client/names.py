@@ -48,7 +48,7 @@ class Names(Pages):
             raise NotFound(f"There is no channel {name}")
         try:
             return self.create_channel(name, description).channel
-        except InvalidInput as error:  # somebody was faster, or it is not a valid name; not every hub says which
+        except InvalidInput as error:  # somebody was faster, or it is not a name; not every hub says which
             found = self._channel(name, error)
             if found is None:
                 raise

@@ -38,7 +38,7 @@ from .urls import find_urls
 from .writer import Transaction
 
 TOMBSTONE = "[deleted]"
-# The largest version is the last: one more would be no whole number. What is not a number, in a lax table, counts as none.
+# The largest version is the last: one more would be no whole number. What is not a number (in a lax table) is none.
 _NEXT_VERSION = "CASE WHEN typeof(version) = 'integer' THEN min(version, 9223372036854775806) + 1 ELSE 1 END"
 MAX_VALUE_CHARS = 16_384
 

@@ -15,7 +15,7 @@ from .folder import hand_over, is_trusted, name_of
 
 
 def read_own(path: Path, forbidden: int) -> str:
-    """The text of a small file that is not a link, and that others may not use in the forbidden ways. Raises OSError."""
+    """The text of a small file that is not a link, and others may not use in the forbidden ways. Raises OSError."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(path, encoding="utf-8", opener=lambda name, _: os.open(name, flags)) as file:
         found = os.fstat(file.fileno())
