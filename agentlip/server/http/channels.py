@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import NotFound
 from ...model import ChannelPage, ChannelResult, ChannelsQuery, CreateChannel
 from .call import Call, Endpoint
 
@@ -17,7 +18,9 @@ def create_channel(call: Call, asked: CreateChannel) -> tuple[int, ChannelResult
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/channels", list_channels, "read", query=ChannelsQuery, result=ChannelPage),
+    Endpoint(
+        "GET", "/api/v1/channels", list_channels, "read", query=ChannelsQuery, result=ChannelPage, errors=(NotFound,)
+    ),
     Endpoint(
         "POST",
         "/api/v1/channels",
