@@ -55,6 +55,7 @@ class Hub:
         self.process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.session = requests.Session()
+        self.is_described = True  # its answers are held to the description of the API
 
     @classmethod
     def close_idle_connections(cls) -> None:
@@ -161,7 +162,8 @@ class Hub:
         if body is not None:
             kwargs["json"] = body
         answer = self.session.request(method, self.url + path, headers=headers, timeout=30, **kwargs)
-        described.check(answer)
+        if self.is_described:
+            described.check(answer)
         return answer
 
     def make_topic(self, channel: str = "general", title: str = "hello") -> tuple[str, str]:

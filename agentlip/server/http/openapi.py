@@ -49,10 +49,11 @@ _EVERYWHERE = (
     errors.HostNotAllowed,
     errors.InternalError,
     errors.ServiceUnavailable,
+    errors.ShuttingDown,
     errors.UnknownCoding,
 )
 _COUNTED = (errors.MissingAuth, errors.InvalidAuth, errors.Forbidden, errors.RateLimited, errors.NoAuthConfigured)
-_CHANGING = (errors.OriginNotAllowed, errors.ShuttingDown)
+_CHANGING = (errors.OriginNotAllowed,)
 _WITH_BODY = (errors.UnsupportedMediaType, errors.BodyTimeout, errors.PayloadTooLarge)
 _HEADERS = {
     "X-Request-ID": ("The one of the request when it is sane, else a new one.", {"type": "string"}),
