@@ -43,7 +43,9 @@ BY_THEMSELVES = {"left", "reset", THE_END, BACKPRESSURE}
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     """One hub of three workers, shared by the tests that harm nobody."""
-    running = Hub(tmp_path_factory.mktemp("hub"), WORKERS=WORKERS).start()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("GUNICORN_CMD_ARGS", "--keep-alive 60")  # connections wait here until every worker has one
+        running = Hub(tmp_path_factory.mktemp("hub"), WORKERS=WORKERS).start()
     try:
         wait_for_all(running)
         yield running
@@ -58,7 +60,7 @@ def sockets(hub: Hub) -> Iterator[dict[int, RawSocket]]:
     found = {pid: some[0] for pid, some in everywhere(hub, WORKERS, lambda: RawSocket(hub)).items()}
     for raw in found.values():
         raw.hello(head(hub))
-        raw.sock.settimeout(5)
+        raw.sock.settimeout(20)
     yield found
     for raw in found.values():
         raw.sock.close()

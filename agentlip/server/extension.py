@@ -43,7 +43,7 @@ class Agentlip:
         """Read the settings (raises ConfigError) and register the routes; files are opened on first use."""
         prefix, authorize = url_prefix or self._url_prefix, authorize or self._authorize
         if "<" in (prefix or ""):
-            raise ConfigError(f"the hub's url_prefix can hold no parameters: {prefix}")
+            raise ConfigError(f"the hub's url_prefix cannot hold parameters: {prefix}")
         if app.url_map.host_matching:  # each of its rules names a host, so none of ours would ever match
             raise ConfigError("the hub cannot live in an application with host_matching")
         settings = Settings.load(os.environ, app.config, embedded=self._embedded)
