@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from msgspec import ValidationError, convert
+from msgspec import ValidationError
 
 from ..errors import InvalidAuth, InvalidInput
 from ..model import Event, EventRow
 from .address import Address
 from .connection import BearerIgnored, Connection, ConnectionLost
 from .errors import HubUnreachable, LogChanged
-from .values import event
+from .values import event, fitted
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
@@ -151,7 +151,7 @@ class Stream:
         if item.get("type") != "event":
             return None
         try:
-            received = event(convert(item | {"data_json": item["data"]}, EventRow))
+            received = event(fitted(item | {"data_json": item["data"]}, EventRow))
         except (KeyError, ValidationError):
             raise ConnectionLost("the hub sent an event that is none") from None
         self._failures = 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 from msgspec import Struct, ValidationError, convert
-from msgspec.structs import astuple
+from msgspec.structs import astuple, fields
 
 from ..model import Entity, Event, EventRow, Scope
 from .errors import HubUnreachable, OutcomeUnknown
@@ -30,10 +30,35 @@ def _compact(data: Any) -> str:
     return text
 
 
+def fitted(value: Any, kind: Any) -> Any:
+    """A JSON value as its type; fields of another type than promised, which other programs may store, stay as they are.
+
+    Raises ValidationError when a field is missing.
+    """
+    try:
+        return convert(value, kind)
+    except ValidationError as error:
+        try:
+            return _built(value, kind)
+        except (KeyError, TypeError):
+            raise error from None
+
+
+def _built(value: Any, kind: Any) -> Any:
+    if get_origin(kind) is list:
+        return [_built(item, *get_args(kind)) for item in value]
+    if not (isinstance(kind, type) and issubclass(kind, Struct)):
+        return value
+    given = {field.name: _built(value[field.encode_name], field.type)
+             for field in fields(kind) if field.required or field.encode_name in value}  # fmt: skip
+    return kind(**given)
+
+
 def read(answer: dict[str, Any], kind: type[T]) -> T:
     """An answer as its type; HubUnreachable when it lacks something."""
     try:
-        return convert(answer, kind)
+        made: T = fitted(answer, kind)
+        return made
     except ValidationError as error:
         raise HubUnreachable("The answer is not one of a hub") from error
 

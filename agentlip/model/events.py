@@ -92,9 +92,9 @@ class Event(NamedTuple):
 
 
 class ScopeIds(Struct, frozen=True, gc=False):
-    channel_id: str | None
-    topic_id: str | None
-    topic_id2: str | None
+    channel_id: str | None = None
+    topic_id: str | None = None
+    topic_id2: str | None = None
 
 
 class EntityName(Struct, frozen=True, gc=False):
