@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import weakref
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, request
 
@@ -38,3 +40,17 @@ def tell() -> Response:
 @app.get("/known")
 def known() -> str:
     return "hello"
+
+
+class Copying:
+    """Passes on a copy of the environment, as the middleware of some hosts does."""
+
+    def __init__(self, below: WSGIApplication) -> None:
+        self._below = below
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._below(dict(environ), start_response)
+
+
+if os.environ.get("FORGOTTEN_COPIES"):
+    app.wsgi_app = Copying(app.wsgi_app)  # type: ignore[method-assign]

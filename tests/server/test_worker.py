@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 from ..running_hub import ROOT, TOKEN, eventually
 from . import wsgi_app
@@ -277,15 +277,32 @@ def test_odd_applications_get_what_they_get_from_gunicorn(ours: Server, theirs: 
         assert undated(talk(ours, data)) == undated(talk(theirs, data)), turn
 
 
+@contextlib.contextmanager
+def with_a_hub(folder: Path, worker: str, **environment: str) -> Iterator[tuple[Server, ClientConnection]]:
+    """forgotten_app.py, and an open WebSocket of its hub."""
+    settings = {"FORGOTTEN_DB": str(folder / "db.sqlite3"), "FORGOTTEN_TOKEN": TOKEN, **environment}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in settings.items():
+            patched.setenv(name, value)
+        with gunicorn(folder, worker, app="forgotten_app:app") as server:
+            url = f"ws://127.0.0.1:{server.port}/hub/ws"
+            with connect(url, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as websocket:
+                websocket.send(json.dumps({"type": "hello", "after_event_id": 0}))
+                assert json.loads(websocket.recv(10))["type"] == "hello_ok"
+                yield server, websocket
+
+
 @pytest.mark.parametrize(("worker", "kept"), [(OURS, b"0"), (THEIRS, b"1")])
 def test_an_open_websocket_keeps_its_request_in_memory_only_below_other_workers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worker: str, kept: bytes
+    tmp_path: Path, worker: str, kept: bytes
 ) -> None:
-    monkeypatch.setenv("FORGOTTEN_DB", str(tmp_path / "db.sqlite3"))
-    monkeypatch.setenv("FORGOTTEN_TOKEN", TOKEN)
-    with gunicorn(tmp_path, worker, app="forgotten_app:app") as server:
-        url = f"ws://127.0.0.1:{server.port}/hub/ws"
-        with connect(url, additional_headers={"Authorization": f"Bearer {TOKEN}"}) as websocket:
-            websocket.send(json.dumps({"type": "hello", "after_event_id": 0}))
-            assert json.loads(websocket.recv(10))["type"] == "hello_ok"
-            assert talk(server, request("/seen", "GET", "1.0")).endswith(b"\r\n\r\n" + kept)
+    with with_a_hub(tmp_path, worker) as (server, _):
+        assert talk(server, request("/seen", "GET", "1.0")).endswith(b"\r\n\r\n" + kept)
+
+
+@pytest.mark.parametrize("worker", [OURS, THEIRS])
+def test_a_websocket_opens_below_what_passes_on_a_copy_of_the_environment(tmp_path: Path, worker: str) -> None:
+    with with_a_hub(tmp_path, worker, FORGOTTEN_COPIES="1") as (server, websocket):
+        websocket.close()
+        assert websocket.close_code == 1000
+    assert "Traceback" not in server.log()

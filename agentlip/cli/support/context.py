@@ -40,7 +40,7 @@ class Context:
             root = Path(self.workspace).expanduser().absolute()
             if not (root / FOLDER / DATABASE).is_file():
                 remedy = lost(root / FOLDER / DATABASE) or f"make one with `agentlip --workspace {root} init`"
-                raise ConfigError(f"{root} is not a workspace;  {remedy}")
+                raise ConfigError(f"{root} is not a workspace; {remedy}")
             return root / FOLDER / DATABASE
         if configured:
             return Settings.load({"AGENTLIP_DB": configured}).db

@@ -242,7 +242,7 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
 
         Or the session of a WebSocket, which is run when the request is forgotten: idle ones are many.
         """
-        handover.offer(environ)
+        sessions = handover.offer(environ)
         environ["wsgi.multithread"] = True
         self.nr += 1
         if self.nr >= self.max_requests:
@@ -260,9 +260,8 @@ class Worker(ggevent.GeventWorker):  # type: ignore[misc]
             else:
                 for item in body:
                     response.write(item)
-            session = handover.handed_over(environ)
-            if session is not None:
-                return session
+            if sessions:
+                return sessions[0]
             response.close()
         finally:
             if hasattr(body, "close"):

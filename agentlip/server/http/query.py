@@ -20,7 +20,7 @@ Q = TypeVar("Q", bound=Struct)
 def read(kind: type[Q], args: Args) -> Q:
     """The query as the type that an endpoint declares. Ids are checked by whoever looks for them."""
     given = {name: take(args, name) for name, take in _readers(kind)}
-    needed = kind.__struct_fields__[: -len(kind.__struct_defaults__)]
+    needed = kind.__struct_fields__[: len(kind.__struct_fields__) - len(kind.__struct_defaults__)]
     return kind(**{name: value for name, value in given.items() if value is not None or name in needed})
 
 

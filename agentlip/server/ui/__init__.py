@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import data, pages, sign_in
 
-# The JSON calls of the page; `api.register` adds them to its own.
+# The JSON calls of the page; `http.table` adds them to its own.
 ENDPOINTS = (sign_in.ENDPOINTS, data.ENDPOINTS)
 
 register = pages.register

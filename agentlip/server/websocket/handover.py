@@ -13,20 +13,20 @@ Session = Callable[[], None]
 _KEY = "agentlip.session"
 
 
-def offer(environ: dict[str, Any]) -> None:
-    """The worker will run the request's session, should it turn out to have one."""
-    environ[_KEY] = None
+def offer(environ: dict[str, Any]) -> list[Session]:
+    """Where the session is put, should the request turn out to have one: the worker will run it.
+
+    A list, as what hosts put between us and the server may pass on a copy of the environment.
+    """
+    place: list[Session] = []
+    environ[_KEY] = place
+    return place
 
 
 def hand_over(environ: dict[str, Any], session: Session) -> bool:
     """Leave the session to the worker; False when nobody has offered to run it."""
-    if _KEY not in environ:
+    place: list[Session] | None = environ.get(_KEY)
+    if place is None:
         return False
-    environ[_KEY] = session
+    place.append(session)
     return True
-
-
-def handed_over(environ: dict[str, Any]) -> Session | None:
-    """The session that the worker has to run now."""
-    session: Session | None = environ[_KEY]
-    return session
