@@ -32,7 +32,10 @@ format:
 bench:
 	.venv/bin/python benchmarks/run.py
 
+openapi:
+	.venv/bin/python -m agentlip.server.http > docs/openapi.json
+
 screenshots:
 	.venv/bin/python -m tests.ui.screenshots
 
-.PHONY: check setup test slow ui coverage lint types format bench screenshots
+.PHONY: check setup test slow ui coverage lint types format bench openapi screenshots

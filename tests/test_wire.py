@@ -1,4 +1,4 @@
-"""The WebSocket protocol as values: hello, envelope, frames, close codes (PROTOCOL.md, sections 3 and 4)."""
+"""The WebSocket protocol as values: hello, envelope, frames, close codes (docs/protocol.md, sections 3 and 4)."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_an_empty_blob_has_no_frame() -> None:
     assert list(wire.frame_ends(b"")) == []
 
 
-# PROTOCOL.md, section 4
+# docs/protocol.md, section 4
 PROMISED = {
     (1009, "Message too large"),
     (1003, "Invalid JSON"),

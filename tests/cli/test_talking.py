@@ -170,7 +170,7 @@ def test_attachments_are_added_once_and_listed(hub: WorkingFolder) -> None:
     [
         ([], "Give either --url or --value"),
         (["--url", "https://example.com/", "--value", "{}"], "Give either --url or --value"),
-        (["--value", "{}"], "Say of which kind it is: --kind"),
+        (["--value", "{}"], "Say what kind it is: --kind"),
         (["--kind", "x", "--value", "[1]"], "--value must be a JSON object"),
         (["--kind", "x", "--value", "{"], "--value must be a JSON object"),
         (["--url", "javascript:alert(1)"], ""),

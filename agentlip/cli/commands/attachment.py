@@ -68,7 +68,7 @@ def add_attachment(
     content = _content(url, value)
     kind = kind or ("url" if url else None)
     if kind is None:
-        raise click.UsageError("Say of which kind it is: --kind")
+        raise click.UsageError("Say what kind it is: --kind")
     with context.client() as client:
         result = client.add_attachment(
             topic_id(client, topic), kind, content, key=key, dedupe_key=dedupe_key, source_message_id=source_message
