@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
 from .fields import PAGE_ROWS, DedupeKey, Id, JsonObject, Key, Kind, Limit, OptionalRowKey, Request
+from .payload import Payload
 from .result import Result
 
 
@@ -53,5 +54,7 @@ class AttachmentPage(Result, frozen=True):
     has_more: bool
 
 
-class AttachmentAdded(Struct, frozen=True):
+class AttachmentAdded(Payload, frozen=True):
+    event: ClassVar = "topic.attachment_added"
+
     attachment: Attachment

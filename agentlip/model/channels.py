@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import Struct
 
 from .fields import PAGE_ROWS, Description, Id, Limit, Name, Request
+from .payload import CHANNEL, Payload
 from .result import Result
 
 
@@ -39,5 +42,8 @@ class ChannelPage(Result, frozen=True):
     has_more: bool
 
 
-class ChannelCreated(Struct, frozen=True):
+class ChannelCreated(Payload, frozen=True):
+    event: ClassVar = "channel.created"
+    scope_ids: ClassVar = (CHANNEL,)
+
     channel: Channel

@@ -12,43 +12,14 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, ValidationError, convert
 
-from .attachments import AttachmentAdded
-from .channels import ChannelCreated
+from . import attachments, channels, messages, topics  # noqa: F401  (their payloads)
 from .fields import Id, Limit, Offset, Tail
-from .messages import MessageCreated, MessageDeleted, MessageEdited, MessageEnriched, MessageMoved
+from .payload import Payload
 from .result import Result
-from .topics import TopicCreated, TopicRenamed
 
-CHANNEL, TOPIC, TOPIC2 = "channel_id", "topic_id", "topic_id2"
-
-Payload = (
-    ChannelCreated
-    | TopicCreated
-    | TopicRenamed
-    | AttachmentAdded
-    | MessageCreated
-    | MessageEdited
-    | MessageDeleted
-    | MessageMoved
-    | MessageEnriched
-)
-PAYLOADS: dict[str, type[Payload]] = {
-    "channel.created": ChannelCreated,
-    "topic.created": TopicCreated,
-    "topic.renamed": TopicRenamed,
-    "topic.attachment_added": AttachmentAdded,
-    "message.created": MessageCreated,
-    "message.edited": MessageEdited,
-    "message.deleted": MessageDeleted,
-    "message.moved_topic": MessageMoved,
-    "message.enriched": MessageEnriched,
-}
+PAYLOADS: dict[str, type[Payload]] = {kind.event: kind for kind in Payload.__subclasses__()}
 # Which scope ids an event of a known name must carry.
-KNOWN_EVENTS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(PAYLOADS, (CHANNEL, TOPIC)),
-    "channel.created": (CHANNEL,),
-    "message.moved_topic": (CHANNEL, TOPIC, TOPIC2),
-}
+KNOWN_EVENTS = {name: kind.scope_ids for name, kind in PAYLOADS.items()}
 
 
 class Scope(NamedTuple):

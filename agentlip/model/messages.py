@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from msgspec import Struct
 
 from .fields import Content, Id, Limit, Mode, MoveMode, NewContent, Person, Request, RowKey, Version, Words
+from .payload import CHANNEL, TOPIC, TOPIC2, Payload
 from .result import Result
 
 
@@ -105,24 +106,33 @@ class SearchPage(Result, frozen=True):
     fts_used: bool
 
 
-class MessageCreated(Struct, frozen=True):
+class MessageCreated(Payload, frozen=True):
+    event: ClassVar = "message.created"
+
     message: Message
 
 
-class MessageEdited(Struct, frozen=True):
+class MessageEdited(Payload, frozen=True):
+    event: ClassVar = "message.edited"
+
     message_id: str
     old_content: str
     new_content: str
     version: int
 
 
-class MessageDeleted(Struct, frozen=True):
+class MessageDeleted(Payload, frozen=True):
+    event: ClassVar = "message.deleted"
+
     message_id: str
     deleted_by: str
     version: int
 
 
-class MessageMoved(Struct, frozen=True):
+class MessageMoved(Payload, frozen=True):
+    event: ClassVar = "message.moved_topic"
+    scope_ids: ClassVar = (CHANNEL, TOPIC, TOPIC2)
+
     message_id: str
     old_topic_id: str
     new_topic_id: str
@@ -131,7 +141,9 @@ class MessageMoved(Struct, frozen=True):
     version: int
 
 
-class MessageEnriched(Struct, frozen=True):
+class MessageEnriched(Payload, frozen=True):
+    event: ClassVar = "message.enriched"
+
     message_id: str
     plugin_name: str
     enrichments: list[Any]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import Struct
 
 from .fields import Limit, Offset, Request, RowKey, Title
+from .payload import Payload
 from .result import Result
 
 
@@ -42,11 +45,15 @@ class TopicPage(Result, frozen=True):
     has_more: bool
 
 
-class TopicCreated(Struct, frozen=True):
+class TopicCreated(Payload, frozen=True):
+    event: ClassVar = "topic.created"
+
     topic: Topic
 
 
-class TopicRenamed(Struct, frozen=True):
+class TopicRenamed(Payload, frozen=True):
+    event: ClassVar = "topic.renamed"
+
     topic_id: str
     old_title: str
     new_title: str
