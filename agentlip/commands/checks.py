@@ -15,13 +15,13 @@ from ..errors import InvalidInput
 from ..model import Entity, Scope, fields
 from ..wire import MAX_IDS
 
-_MAX_LIMIT = 1_000_000
+MAX_LIMIT = 1_000_000
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 def limit(value: Any) -> int:
     """How many rows a page shall have at most; pages end by their bytes, too."""
-    return fields.number(value, "limit", 1, _MAX_LIMIT)
+    return fields.number(value, "limit", 1, MAX_LIMIT)
 
 
 def scope(value: Scope | Mapping[str, str | None]) -> Scope:

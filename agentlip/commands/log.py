@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..hub.follower import Follower
-from ..model import Entity, Event, Scope, fields
+from ..model import Entity, Event, EventPage, Scope, fields
 from ..store import mutations
 from . import checks
 from .noun import Noun
@@ -48,12 +48,26 @@ class Log(Noun):
 
         Large ones come fewer at a time; none are left when the list is empty.
         """
-        after, limit = fields.number(after, "after", 0), checks.limit(limit)
+        return self.event_page(after, limit, channels=channels, topics=topics).events
+
+    def event_page(
+        self,
+        after: int = 0,
+        limit: int = 100,
+        *,
+        tail: int | None = None,
+        channels: Iterable[str] | None = None,
+        topics: Iterable[str] | None = None,
+    ) -> EventPage:
+        """As `events`, with the head of the log and whether there are more; with `tail` its last ones instead."""
+        after = fields.number(after, "after", 0)
+        limit = checks.limit(limit) if tail is None else fields.number(tail, "tail", 1, checks.MAX_LIMIT)
         in_channels, in_topics = checks.ids(channels, "channels"), checks.ids(topics, "topics")
-        if not in_channels and not in_topics and (in_channels is not None or in_topics is not None):
-            return []
         head = self._home.store.latest()
-        return self._home.store.events(after, head, limit, False, sorted(in_channels or ()), sorted(in_topics or ()))
+        if not in_channels and not in_topics and (in_channels is not None or in_topics is not None):
+            return EventPage(head, [])
+        ids = sorted(in_channels or ()), sorted(in_topics or ())
+        return EventPage(head, *self._home.store.events_with_more(after, head, limit, tail is not None, *ids))
 
     def head(self) -> int:
         """The id of the latest event; 0 when there is none."""

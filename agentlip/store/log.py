@@ -174,23 +174,6 @@ def _envelope(event_id: int, ts: str, name: str, scope: Scope, entity: tuple[str
         return wire.envelope(event_id, as_text(ts), as_text(name), ids, *about, data_json)
 
 
-def events(
-    connection: sqlite3.Connection,
-    after: int,
-    until: int,
-    limit: int,
-    tail: bool = False,
-    channels: Collection[str] = (),
-    topics: Collection[str] = (),
-) -> list[Event]:
-    """Events as values, ascending: the first `limit` after `after`, or with `tail` the last `limit` up to `until`.
-
-    They are fewer when they are large, see `page`. An empty list means nothing is left. It takes up to 30 us for each
-    id: more than FEW_IDS are for a thread that may take long.
-    """
-    return events_with_more(connection, after, until, limit, tail, channels, topics)[0]
-
-
 def events_with_more(
     connection: sqlite3.Connection,
     after: int,
@@ -201,7 +184,11 @@ def events_with_more(
     topics: Collection[str] = (),
     brief: bool = False,
 ) -> tuple[list[Event], bool]:
-    """The same, and whether more follow, or with `tail` go before. `brief`: see `page`."""
+    """Events as values, ascending: the first `limit` after `after`, or with `tail` the last `limit` up to `until`.
+
+    And whether more follow, or with `tail` go before: they are fewer when they are large, see `page`, also for `brief`.
+    It takes up to 30 us for each id: more than FEW_IDS are for a thread that may take long.
+    """
     if channels or topics:
         ids = _look_up(connection, after, until, limit + 1, channels, topics, tail)
     else:

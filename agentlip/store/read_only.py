@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import StorageError
-from . import schema
+from ..model import Event, SearchPage
+from . import log, schema, search
 
 T = TypeVar("T")
 _BUSY_SECONDS = 2.0
 
 
 class ReadOnly:
-    """One open file, for one thread; every read sees one moment."""
+    """One open file, for one thread; every read sees one moment. It reads as a Store does, without its limits."""
 
     def __init__(self, path: Path) -> None:
         """Raises StorageError when it cannot be read, or is none of ours."""
@@ -44,6 +45,20 @@ class ReadOnly:
             return query(self._connection, *args)
         except sqlite3.Error as error:
             raise self._failure(error) from None
+
+    def read_page(self, query: Callable[..., T], *args: Any) -> T:
+        return self.read(query, *args)
+
+    def search(
+        self, text: str, channel_id: str | None, topic_id: str | None, limit: int, before_id: str | None = None
+    ) -> SearchPage:
+        return self.read(search.search, search.words_of(text), channel_id, topic_id, limit, before_id)
+
+    def latest(self) -> int:
+        return self.read(log.latest)
+
+    def events_with_more(self, *wanted: Any) -> tuple[list[Event], bool]:
+        return self.read(log.events_with_more, *wanted)
 
     def _failure(self, error: sqlite3.Error) -> StorageError:
         if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DIRECTORY:

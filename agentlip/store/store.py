@@ -158,16 +158,10 @@ class Store:
         """The next page of what touches some ids, and how far it goes; see log.page."""
         return self.read(log.page, after, until, limit, max_bytes, channels, topics)
 
-    def events(
-        self, after: int, until: int, limit: int, tail: bool, channels: Sequence[str], topics: Sequence[str]
-    ) -> list[Event]:
-        """A page of the log as values; see log.events."""
-        return self.events_with_more(after, until, limit, tail, channels, topics)[0]
-
     def events_with_more(
         self, after: int, until: int, limit: int, tail: bool, channels: Sequence[str], topics: Sequence[str]
     ) -> tuple[list[Event], bool]:
-        """The same, and whether more follow, or with `tail` go before."""
+        """A page of the log as values, and whether more follow, or with `tail` go before; see log.events_with_more."""
         read = self.read_page if len(channels) + len(topics) <= log.FEW_IDS else self.read_long
         return read(log.events_with_more, after, until, limit, tail, channels, topics)
 

@@ -18,7 +18,7 @@ TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 def events_after(store: Store, event_id: int) -> list[Event]:
-    return store.events(event_id, 1 << 40, 1000, False, (), ())
+    return store.events_with_more(event_id, 1 << 40, 1000, False, (), ())[0]
 
 
 def refused(store: Store, error: type[Exception], command: Any, *args: Any) -> Any:

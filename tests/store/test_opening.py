@@ -175,7 +175,7 @@ def test_a_file_of_another_hub_opens_as_it_is(of_another_hub: Path) -> None:
     before = dump(of_another_hub)
     store = Store(of_another_hub, "NORMAL", 5.0)
     assert store.db_id == "their-own-id"
-    assert store.events(0, 9, 9, False, (), ())[0].data == {"spaced": 1}
+    assert store.events_with_more(0, 9, 9, False, (), ())[0][0].data == {"spaced": 1}
     store.close()
     assert dump(of_another_hub) == before
     assert backups(of_another_hub) == []

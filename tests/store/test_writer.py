@@ -38,7 +38,9 @@ def test_sixteen_threads_write_at_once_with_gapless_ids_in_commit_order(store: S
     assert in_event_order == sorted(set(in_event_order))
     for result in results:
         assert result == sorted(result)
-    assert [event.entity.id for event in store.events(head, 1 << 40, 1000, False, (), ())] == in_event_order
+    assert [
+        event.entity.id for event in store.events_with_more(head, 1 << 40, 1000, False, (), ())[0]
+    ] == in_event_order
 
 
 def test_a_write_is_visible_to_everybody_once_it_is_answered(store: Store, foreign: sqlite3.Connection) -> None:
@@ -281,7 +283,7 @@ def test_a_killed_process_loses_nothing_it_acknowledged(
         script.kill()
     lines = [line for line in lines if line.endswith("\n")]  # the last one may be cut short
     told = {int(line.split()[1]): line.split()[0] for line in lines}
-    events = store.events(head, 1 << 40, 1_000_000, False, (), ())
+    events = store.events_with_more(head, 1 << 40, 1_000_000, False, (), ())[0]
     assert told.items() <= {event.event_id: event.entity.id for event in events}.items()
     assert [event.event_id for event in events] == list(range(head + 1, store.latest() + 1))
     assert 0 <= len(events) - len(told) <= 1, "at most the one in flight"

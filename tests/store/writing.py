@@ -22,7 +22,7 @@ def append(transaction: Transaction, note: Any = None) -> int:
 
 def notes(store: Store) -> list[Any]:
     """The data of all events in commit order."""
-    return [event.data for event in store.events(0, 1 << 40, 100_000, False, (), ())]
+    return [event.data for event in store.events_with_more(0, 1 << 40, 100_000, False, (), ())[0]]
 
 
 class Call:

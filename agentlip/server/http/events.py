@@ -12,16 +12,11 @@ from .call import Call, Endpoint
 
 def list_events(call: Call, asked: EventsQuery) -> tuple[int, EventRows]:
     """The event log after an id, or its last events with `tail`."""
-    tail = asked.tail is not None
-    if tail and asked.after is not None:
+    if asked.tail is not None and asked.after is not None:
         raise InvalidInput("after and tail cannot be used together")
-    channels, topics = (
-        sorted(checks.ids(given, name) or ())
-        for given, name in ((asked.channel_id, "channel_id"), (asked.topic_id, "topic_id"))
-    )
-    head = call.state.store.latest()
-    events, has_more = call.state.store.events_with_more(
-        asked.after or 0, head, asked.tail or asked.limit, tail, channels, topics
+    channels, topics = checks.ids(asked.channel_id, "channel_id"), checks.ids(asked.topic_id, "topic_id")
+    head, events, has_more = call.state.commands.event_page(
+        asked.after or 0, asked.limit, tail=asked.tail, channels=channels or None, topics=topics or None
     )
     return 200, EventRows(head, [_row(event) for event in events], has_more)
 
