@@ -108,6 +108,7 @@ def test_a_hub_does_not_listen_to_the_network_unasked(here: WorkingFolder, how: 
     assert not (here.folder / "server.json").exists()
 
 
+@pytest.mark.slow
 def test_a_second_workspace_has_a_port_of_its_own(tmp_path: Path) -> None:
     with socket.socket() as usual:  # in the place of the first, where none runs already
         usual.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -140,6 +141,7 @@ def test_a_port_that_was_asked_for_is_not_changed(here: WorkingFolder) -> None:
             )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_hub_starts_at_once_where_another_was_killed(here: WorkingFolder) -> None:
     pid = here.up("--workers", 2)
     port = here.server["port"]
@@ -152,6 +154,7 @@ def test_a_hub_starts_at_once_where_another_was_killed(here: WorkingFolder) -> N
         pid = here.server["pid"]
 
 
+@pytest.mark.slow
 def test_a_service_named_like_the_hub_keeps_nobody_from_starting(here: WorkingFolder) -> None:
     process = here.start("up", PORT="tcp://10.0.0.1:8787")
     eventually(lambda: here.run("status").returncode == 0, 20, "the hub")

@@ -96,6 +96,7 @@ def test_the_metadata_is_complete(built: Path) -> None:
     assert metadata["Summary"]
 
 
+@pytest.mark.slow
 def test_the_wheel_alone_runs_the_hub(built: Path, tmp_path: Path) -> None:
     """In an empty home, from a folder without the project."""
     (wheel,) = built.glob("*.whl")

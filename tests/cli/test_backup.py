@@ -35,6 +35,7 @@ def post(here: WorkingFolder, topic: str) -> int:
     return int(answer.json()["event_id"])
 
 
+@pytest.mark.slow
 def test_a_copy_beside_a_busy_hub_is_restored_in_a_new_workspace(here: WorkingFolder, tmp_path: Path) -> None:
     here.up(RATE_LIMITS="off")
     topic = make_topic(here)
@@ -76,6 +77,7 @@ def test_without_a_hub_and_without_a_token(here: WorkingFolder) -> None:
     assert not (here.folder / "auth_token").exists()
 
 
+@pytest.mark.slow
 def test_an_existing_file_needs_force(here: WorkingFolder) -> None:
     (here.root / "copy").write_text("precious")
     done = here.run("backup", "copy")

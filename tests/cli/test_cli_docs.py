@@ -113,6 +113,7 @@ def test_the_version_is_told(here: WorkingFolder) -> None:
     assert (done.returncode, done.stdout.split()[:2]) == (0, ["agentlip,", "version"])
 
 
+@pytest.mark.slow
 def test_a_hub_is_run_as_told(here: WorkingFolder) -> None:
     foreground, background = blocks("Running a hub")
     assert foreground.endswith("agentlip up\n")
@@ -156,6 +157,7 @@ def test_a_hub_is_talked_to_as_told(here: WorkingFolder) -> None:
     assert "All green" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_log_is_followed_as_told(here: WorkingFolder) -> None:
     here.up()
     here.call("POST", "/api/v1/channels", {"name": "c"})

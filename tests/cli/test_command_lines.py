@@ -78,6 +78,7 @@ def test_the_workspace_is_named_anywhere(hub: WorkingFolder, tmp_path: Path, lin
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_later_option_counts_and_an_own_option_is_not_the_global_one(hub: WorkingFolder) -> None:
     topic_in(hub, "own", "t")
     here = ("--url", "http://127.0.0.1:1", "channel", "list", "--url", hub.url, "--token", hub.server["auth_token"])
@@ -88,6 +89,7 @@ def test_the_later_option_counts_and_an_own_option_is_not_the_global_one(hub: Wo
     assert hub.run(*remote, "--url", "https://example.com/").returncode == 0
 
 
+@pytest.mark.slow
 def test_the_arguments_fill_what_options_do_not_give(hub: WorkingFolder) -> None:
     topic, _ = topic_in(hub, "fill", "t")
     for line in (("fill/t", "x"), ("--topic", "fill/t", "x"), ("--content", "x", "fill/t"),
@@ -115,6 +117,7 @@ def test_typos_are_answered_with_what_was_meant(hub: WorkingFolder, line: str, m
     assert meant in words
 
 
+@pytest.mark.slow
 def test_a_mistyped_name_is_answered_with_what_was_meant(hub: WorkingFolder) -> None:
     topic_in(hub, "typography", "First steps")
     assert refused(hub, 1, "topic", "list", "typografy") == "There is no channel typografy. Did you mean typography?"
@@ -191,6 +194,7 @@ def test_json_as_content_is_no_option(hub: WorkingFolder) -> None:
     assert words_of(hub.run("msg", "send", "topic_nope", "--", "--json"))
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_made_again(hub: WorkingFolder) -> None:
     channel = done(hub, "channel", "create", "once", "--if-missing")
     assert done(hub, "channel", "create", "once", "--if-missing") == channel
@@ -203,6 +207,7 @@ def test_what_is_there_is_not_made_again(hub: WorkingFolder) -> None:
     assert json_of(hub.run("topic", "list", "once", "--json"))["count"] == 1
 
 
+@pytest.mark.slow
 def test_a_message_makes_its_topic_when_told_to(hub: WorkingFolder) -> None:
     refused(hub, 1, "msg", "send", "made/up/here", "x")
     first, second = (done(hub, "msg", "send", "made/up/here", word, "--create") for word in "xy")
@@ -256,6 +261,7 @@ def test_completion_knows_the_commands(hub: WorkingFolder) -> None:
     assert ended.stdout.split() == ["plain,show"]
 
 
+@pytest.mark.slow
 def test_up_and_down_speak_json(tmp_path: Path) -> None:
     with working_folder(tmp_path) as here:
         up = json_of(here.run("up", "--detach", "--json"))

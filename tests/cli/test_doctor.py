@@ -77,6 +77,7 @@ def test_json_is_the_list(here: WorkingFolder) -> None:
     assert "refuse DELETE" in error
 
 
+@pytest.mark.slow
 def test_a_missing_trigger_waits_until_no_hub_runs(here: WorkingFolder) -> None:
     here.up()
     drop_trigger(here)
@@ -90,6 +91,7 @@ def test_a_missing_trigger_waits_until_no_hub_runs(here: WorkingFolder) -> None:
     assert not here.lock.exists()
 
 
+@pytest.mark.slow
 def test_what_a_killed_hub_leaves_is_removed(here: WorkingFolder) -> None:
     here.up()
     assert here.call("POST", "/api/v1/channels", {"name": "general"}).status_code == 201
@@ -109,6 +111,7 @@ def test_what_a_killed_hub_leaves_is_removed(here: WorkingFolder) -> None:
     assert [channel["name"] for channel in here.call("GET", "/api/v1/channels").json()["channels"]] == ["general"]
 
 
+@pytest.mark.slow
 def test_a_hub_that_holds_the_lock_and_does_not_answer_is_an_error(here: WorkingFolder) -> None:
     here.up()
     server = here.server

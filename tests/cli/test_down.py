@@ -44,6 +44,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         running.kill()
 
 
+@pytest.mark.slow
 def test_the_hub_is_gone_when_the_command_ends_and_sockets_were_told(here: WorkingFolder) -> None:
     pid = here.up("--workers", 2)
     workers = here.workers()
@@ -61,6 +62,7 @@ def test_the_hub_is_gone_when_the_command_ends_and_sockets_were_told(here: Worki
     assert (again.returncode, words_of(again)) == (3, f"no hub runs in {here.root}")
 
 
+@pytest.mark.slow
 def test_a_hub_that_hangs_is_left_alone_without_force_and_killed_with_it(here: WorkingFolder) -> None:
     pid = here.up("--workers", 2)
     workers = here.workers()
@@ -89,6 +91,7 @@ def test_force_kills_no_other_process_of_the_hubs_group(here: WorkingFolder) -> 
         neighbour.kill()
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_killed_hub_are_waited_for(here: WorkingFolder) -> None:
     pid = here.up()
     workers = here.workers()
@@ -148,6 +151,7 @@ def test_one_that_holds_the_lock_for_a_repair_is_no_hub(here: WorkingFolder) -> 
     script.result()
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_still_starting_is_stopped(here: WorkingFolder) -> None:
     process = here.start("up")
     eventually(lambda: writer_lock.hub_process(here.folder), 20, "the lock")

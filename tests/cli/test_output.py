@@ -107,6 +107,7 @@ def test_a_narrow_terminal_loses_nothing(here: WorkingFolder) -> None:
     assert identifier in "".join(line.split(" ")[0] for line in COLOUR.sub("", text).splitlines()[1:])
 
 
+@pytest.mark.slow
 def test_no_color_is_respected(here: WorkingFolder) -> None:
     for command in (("events",), ("status",), ("doctor",), ("msg", "page", "--channel", "general")):
         _, text = on_terminal(here, *command, NO_COLOR="1")

@@ -107,6 +107,7 @@ def test_a_session_that_ended_at_roots_hub_is_ended_for_the_service_user_too(ser
     assert f"error: {service.folder / 'signed_out'} belongs to root" in service.run("doctor").stdout
 
 
+@pytest.mark.slow
 @as_root
 def test_doctor_finds_files_of_others_and_gives_them_back(service: WorkingFolder) -> None:
     assert service.run("init").returncode == 0
@@ -168,6 +169,7 @@ def test_a_folder_that_others_may_write_to_is_refused(tmp_path: Path, mode: int)
     make_workspace(settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o602, 0o604])
 def test_a_token_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
     with working_folder(tmp_path) as here:

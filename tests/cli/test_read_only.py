@@ -51,6 +51,7 @@ def skip_where_it_is_not_allowed(process: subprocess.Popen[str]) -> None:
         pytest.skip("no mounts can be made here")
 
 
+@pytest.mark.slow
 def test_a_writable_workspace_is_all_that_a_hub_needs(here: WorkingFolder) -> None:
     process = start(here, "rw")
     eventually(lambda: process.poll() is not None or here.run("status").returncode == 0, 20, "the hub")

@@ -31,6 +31,7 @@ def hello_ok(here: WorkingFolder, after: int, db_id: str) -> dict[str, Any]:
         return dict(json.loads(socket.recv(timeout=10)))
 
 
+@pytest.mark.slow
 def test_a_client_that_was_ahead_learns_it_although_the_log_has_grown_past_it(here: WorkingFolder) -> None:
     here.up(RATE_LIMITS="off")
     topic, old = make_topic(here), here.server["db_id"]
@@ -51,6 +52,7 @@ def test_a_client_that_was_ahead_learns_it_although_the_log_has_grown_past_it(he
     assert (answer["recovered"], answer["reason"], answer["db_id"]) == (False, "epoch", made["db_id"])
 
 
+@pytest.mark.slow
 def test_a_running_hub_refuses(here: WorkingFolder) -> None:
     pid = here.up()
     assert here.run("backup", "copy").returncode == 0
@@ -63,6 +65,7 @@ def test_a_running_hub_refuses(here: WorkingFolder) -> None:
     assert here.lock.exists()
 
 
+@pytest.mark.slow
 def test_a_program_that_has_the_database_open_is_in_the_way(here: WorkingFolder) -> None:
     assert here.run("backup", "copy").returncode == 0
     with closing(sqlite3.connect(here.folder / "db.sqlite3")) as connection:
@@ -73,6 +76,7 @@ def test_a_program_that_has_the_database_open_is_in_the_way(here: WorkingFolder)
     assert here.run("restore", "copy").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_new_workspace_is_made_for_it(here: WorkingFolder, tmp_path: Path) -> None:
     assert here.run("backup", "copy").returncode == 0
     (tmp_path / "new").mkdir()

@@ -38,6 +38,7 @@ def post_some(here: WorkingFolder) -> None:
         assert here.call("POST", "/api/v1/messages", body).status_code == 201
 
 
+@pytest.mark.slow
 def test_a_running_hub_is_described(here: WorkingFolder) -> None:
     pid = here.up("--workers", 2)
     post_some(here)
@@ -143,6 +144,7 @@ def test_a_server_json_that_makes_no_sense_is_no_hub(tmp_path: Path, content: di
     assert (running.url, running.holder, running.is_left_over) == (None, None, True)
 
 
+@pytest.mark.slow
 def test_a_hub_that_serves_tls_is_named_with_what_to_do(
     here: WorkingFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

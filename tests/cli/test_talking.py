@@ -57,6 +57,7 @@ def rows(text: str) -> list[list[str]]:
     return [line.split("\t") for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_channels_are_created_and_listed(hub: WorkingFolder) -> None:
     identifier = done(hub, "channel", "create", "zoo", "--description", "Animals")
     assert [identifier, "zoo", "Animals"] in rows(done(hub, "channel", "list"))
@@ -65,6 +66,7 @@ def test_channels_are_created_and_listed(hub: WorkingFolder) -> None:
     assert refused(hub, 1, "channel", "create", " ") == "NAME must be a non-blank string"
 
 
+@pytest.mark.slow
 def test_topics_are_created_listed_and_renamed(hub: WorkingFolder) -> None:
     done(hub, "channel", "create", "topics")
     first, second = (done(hub, "topic", "create", "topics", title) for title in ("one", "two"))
@@ -76,6 +78,7 @@ def test_topics_are_created_listed_and_renamed(hub: WorkingFolder) -> None:
     assert [row[0] for row in rows(done(hub, "topic", "list", "topics", "--offset", 1))] == [second]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["Hello", "grüße \N{SNOWMAN}", "two\nlines\n", "-dash", '{"a": 1}'])
 def test_a_message_is_sent_as_it_is(hub: WorkingFolder, content: str) -> None:
     topic, _ = topic_in(hub, f"send {content!a}")
@@ -104,6 +107,7 @@ def test_the_latest_messages_come_newest_last(hub: WorkingFolder) -> None:
     assert rows(done(hub, "msg", "tail", topic, "-n", 1))[0][2:] == ["s", "d"]
 
 
+@pytest.mark.slow
 def test_pages_go_both_ways_and_say_how(hub: WorkingFolder) -> None:
     topic, ids = topic_in(hub, "page", "t", *"abcde")
     newest = hub.run("msg", "page", topic, "--limit", 2)
@@ -154,6 +158,7 @@ def test_a_message_does_not_leave_its_channel(hub: WorkingFolder) -> None:
     assert "channel" in refused(hub, 1, "msg", "retopic", identifier, "--to", elsewhere)
 
 
+@pytest.mark.slow
 def test_attachments_are_added_once_and_listed(hub: WorkingFolder) -> None:
     topic, (source,) = topic_in(hub, "attach", "t", "see there")
     link = done(hub, "attachment", "add", topic, "--url", "https://example.com/", "--source-message", source)
@@ -185,6 +190,7 @@ def test_what_is_no_attachment_is_refused(hub: WorkingFolder, options: list[str]
     assert done(hub, "attachment", "list", f"{channel}/t") == ""
 
 
+@pytest.mark.slow
 def test_messages_are_found(hub: WorkingFolder) -> None:
     topic, ids = topic_in(hub, "search", "t", "the quick brown fox", "brown and quick", "nothing")
     other, (far,) = topic_in(hub, "search elsewhere", "t", "Quick brown too")
@@ -197,6 +203,7 @@ def test_messages_are_found(hub: WorkingFolder) -> None:
     assert done(hub, "search", "unheard-of") == ""
 
 
+@pytest.mark.slow
 def test_a_page_of_events_is_printed(hub: WorkingFolder) -> None:
     topic, ids = topic_in(hub, "events", "t", "a", "b")
     last = rows(done(hub, "events", "--tail", 2))
@@ -211,6 +218,7 @@ def test_a_page_of_events_is_printed(hub: WorkingFolder) -> None:
     assert "either" in refused(hub, 1, "events", "--after", 1, "--tail", 1)
 
 
+@pytest.mark.slow
 def test_json_is_what_the_api_answers(hub: WorkingFolder) -> None:
     topic, (first, _) = topic_in(hub, "json", "t", "https://example.com/ a", "b")
     channel = message(hub, first)["channel_id"]
@@ -247,6 +255,7 @@ def test_json_is_what_the_api_answers(hub: WorkingFolder) -> None:
         assert list(json_of(hub.run("--json", *command))) == ["status", *keys], command
 
 
+@pytest.mark.slow
 def test_things_are_named_as_people_call_them(hub: WorkingFolder) -> None:
     topic, _ = topic_in(hub, "a/b", "c/d")
     channel = next(each["id"] for each in get(hub, "/api/v1/channels")["channels"] if each["name"] == "a/b")
@@ -287,6 +296,7 @@ def test_a_place_without_a_hub_is_one_line_and_a_code(hub: WorkingFolder, tmp_pa
     refused(here, exits.NOT_AUTHORISED, "--url", hub.url, "events")
 
 
+@pytest.mark.slow
 def test_a_remote_hub_is_named_by_options_variables_or_a_file(hub: WorkingFolder, tmp_path: Path) -> None:
     token, file = hub.server["auth_token"], tmp_path / "token"
     file.write_text(f"{token}\n")

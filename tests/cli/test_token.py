@@ -35,12 +35,14 @@ def ping(here: WorkingFolder, token: str) -> int:
     return here.call("POST", "/api/v1/_ping", {}, token).status_code
 
 
+@pytest.mark.slow
 def test_the_token_is_printed_and_nothing_else(here: WorkingFolder) -> None:
     done = here.run("token", "show")
     assert (done.returncode, done.stdout, done.stderr) == (0, kept(here) + "\n", "")
     assert json_of(here.run("--json", "token", "show")) == {"status": "ok", "token": kept(here)}
 
 
+@pytest.mark.slow
 def test_without_a_hub_there_is_a_new_token_for_the_next_one(here: WorkingFolder) -> None:
     old = kept(here)
     done = here.run("token", "rotate")
@@ -57,6 +59,7 @@ def test_without_a_hub_there_is_a_new_token_for_the_next_one(here: WorkingFolder
     assert here.run("token", "show").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_running_hub_takes_the_new_token_and_refuses_the_old_one(here: WorkingFolder) -> None:
     pid, old = here.up("--workers", 2), kept(here)
     before = here.server
@@ -92,6 +95,7 @@ def test_a_token_that_is_configured_here_is_shown_and_not_replaced(here: Working
     assert kept(here) == before
 
 
+@pytest.mark.slow
 def test_the_token_of_a_hub_that_was_given_one_is_shown_and_not_replaced(here: WorkingFolder) -> None:
     here.up(AUTH_TOKEN=TOKEN)
     before = kept(here)

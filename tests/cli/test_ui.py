@@ -22,6 +22,7 @@ def here(tmp_path: Path) -> Iterator[WorkingFolder]:
         yield folder
 
 
+@pytest.mark.slow
 def test_the_link_is_of_the_running_hub_and_its_code_signs_in_once(here: WorkingFolder) -> None:
     here.up()
     done = here.run("ui")

@@ -84,6 +84,7 @@ def test_a_rate_limit_is_waited_for(here: WorkingFolder) -> None:
     assert [process.returncode for process in processes] == [0] * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("token", [None, "wrong"])
 def test_a_wrong_token_has_a_hint(here: WorkingFolder, token: str | None) -> None:
     here.up()

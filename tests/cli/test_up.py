@@ -73,6 +73,7 @@ def test_a_file_in_the_folders_place_is_one_line(here: WorkingFolder, command: s
     assert words_of(done).startswith(f"cannot make the folder {here.folder}")
 
 
+@pytest.mark.slow
 def test_a_hub_in_the_foreground_has_the_pid_and_the_exit_code_of_the_command(here: WorkingFolder) -> None:
     (here.root / "secrets.py").write_text("raise SystemExit('a module of the working folder was imported')")
     process = here.start("up", "--workers", 2, HOST="0.0.0.0", ALLOW_NETWORK="on")
@@ -106,6 +107,7 @@ def test_a_hub_in_the_background_is_told_of_in_one_line_and_logs_to_a_private_fi
     assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
 
 
+@pytest.mark.slow
 def test_a_second_hub_is_one_line_with_pid_and_url_and_code_10(here: WorkingFolder) -> None:
     done = here.run("--json", "up", "--detach", "--idle-shutdown", "2h")
     pid, url = here.server["pid"], here.url
@@ -118,6 +120,7 @@ def test_a_second_hub_is_one_line_with_pid_and_url_and_code_10(here: WorkingFold
     assert snapshot(here.folder) == before
 
 
+@pytest.mark.slow
 def test_of_several_at_once_one_serves_and_the_others_end_with_code_10(here: WorkingFolder) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -183,6 +186,7 @@ def test_the_last_words_of_a_hub_that_does_not_start_in_the_background_are_shown
     assert writer_lock.holder(here.folder) is None
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     with small_disk(tmp_path, 1024) as disk, working_folder(disk) as here:
         here.make_workspace()

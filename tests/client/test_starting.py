@@ -29,6 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkingFo
         assert folder.run("down").returncode == 0
 
 
+@pytest.mark.slow
 def test_it_starts_the_hub_and_leaves_it_running(place: WorkingFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     assert place.run("init").returncode == 0
     below = place.root / "a"
@@ -57,6 +58,7 @@ def test_many_programs_at_once_get_one_hub(place: WorkingFolder) -> None:
     assert len({each.stdout for each in ended}) == 1
 
 
+@pytest.mark.slow
 def test_after_a_kill_it_starts_again(place: WorkingFolder) -> None:
     place.up()
     with HubClient.connect_or_start(place.root) as client:
@@ -66,6 +68,7 @@ def test_after_a_kill_it_starts_again(place: WorkingFolder) -> None:
         assert client.health()["instance_id"] != first
 
 
+@pytest.mark.slow
 def test_a_hub_that_can_not_run_says_why(place: WorkingFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     place.folder.mkdir()
     (place.folder / "db.sqlite3").write_bytes(b"no database at all, but text" * 100)

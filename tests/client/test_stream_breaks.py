@@ -61,6 +61,7 @@ def test_ten_restarts(start_hub: Callable[..., Hub]) -> None:
     assert len(received) > 200
 
 
+@pytest.mark.slow
 def test_a_consumer_that_is_slow(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(QUEUE_EVENTS=20)
     topic = hub.make_topic()[1]
@@ -76,6 +77,7 @@ def test_a_consumer_that_is_slow(start_hub: Callable[..., Hub]) -> None:
     assert lost
 
 
+@pytest.mark.slow
 def test_a_hub_that_falls_silent(start_hub: Callable[..., Hub], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PING_SECONDS", 0.6)
     hub = start_hub()

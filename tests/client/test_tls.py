@@ -18,6 +18,7 @@ from ..running_hub import TOKEN, Hub
 pytestmark = pytest.mark.skipif(NGINX is None or shutil.which("openssl") is None, reason="no nginx, or no openssl")
 
 
+@pytest.mark.slow
 def test_connections_over_tls(start_hub: Callable[..., Hub], tmp_path: Path) -> None:
     """Two hundred streams one after the other, and none stands still; untrusted it is refused."""
     hub = start_hub()

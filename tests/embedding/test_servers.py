@@ -88,6 +88,7 @@ def test_sockets_are_counted_until_they_are_gone(host: Host) -> None:
     eventually(lambda: host.call("GET", "/count").json() == 0, 10, "its end")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_the_host_may_end_its_hub_and_goes_on(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     with (
@@ -109,6 +110,7 @@ def test_the_host_may_end_its_hub_and_goes_on(server: str, tmp_path_factory: pyt
     assert "Traceback" not in host.log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_damaged_database_costs_the_host_nothing(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("host")
@@ -121,6 +123,7 @@ def test_a_damaged_database_costs_the_host_nothing(server: str, tmp_path_factory
     assert "Traceback" not in host.log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_it_ends_at_sigterm_with_sockets_open_and_no_traceback(
     server: str, tmp_path_factory: pytest.TempPathFactory

@@ -197,6 +197,7 @@ def test_every_way_to_be_closed_arrives_with_its_code(host: Host) -> None:
     assert "Traceback" not in host.log()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_server_that_ends_says_so_over_tls(
     server: str, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory

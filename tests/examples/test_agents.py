@@ -71,6 +71,7 @@ def test_the_two_hold_a_conversation_to_its_end(
     assert "Yes!" in outputs[1]
 
 
+@pytest.mark.slow
 def test_a_killed_guesser_goes_on_and_a_second_game_starts_anew(
     hub: Hub, run: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -97,6 +98,7 @@ def counted(file: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_the_checkpointing_agent_counts_each_message_once_however_often_it_is_killed(
     hub: Hub, run: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

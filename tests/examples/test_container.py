@@ -96,6 +96,7 @@ def _url(data: Path) -> str:
     return f"http://127.0.0.1:{json.loads((data / '.agentlip' / 'server.json').read_text())['port']}"
 
 
+@pytest.mark.slow
 def test_it_runs_as_the_first_process_with_a_read_only_root_and_no_rights(data: Path) -> None:
     with container(data) as first:
         health = requests.get(f"{_url(data)}/health", timeout=10).json()
@@ -107,6 +108,7 @@ def test_it_runs_as_the_first_process_with_a_read_only_root_and_no_rights(data: 
         eventually(lambda: not (data / ".agentlip" / "server.json").exists(), 10, "the end")
 
 
+@pytest.mark.slow
 def test_after_a_kill_the_next_container_starts_although_the_old_one_had_the_same_pid(data: Path) -> None:
     with container(data) as first:
         before = requests.get(f"{_url(data)}/health", timeout=10).json()

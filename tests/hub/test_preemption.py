@@ -132,6 +132,7 @@ def test_published_while_one_joins(play: Callable[[], Play], wanted: dict[str, l
     assert line > 20
 
 
+@pytest.mark.slow
 @wanted
 def test_one_joins_while_a_batch_is_published(play: Callable[[], Play], wanted: dict[str, list[str]]) -> None:
     line, more = 0, True
@@ -185,6 +186,7 @@ def test_committed_while_the_tailer_is_at_work(
     assert line > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commit", [committed_here, committed_elsewhere])
 def test_committed_while_the_tailer_skips_and_one_joins(
     play: Callable[[], Play], commit: Callable[[Play], None]

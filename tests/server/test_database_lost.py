@@ -108,6 +108,7 @@ def test_a_database_that_comes_back_is_used_again(start_hub: Callable[..., Hub])
         assert json.loads(socket.recv(timeout=10))["event_id"] == event
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["removed", "replaced"])
 def test_new_workers_make_no_new_database(start_hub: Callable[..., Hub], how: str) -> None:
     hub = start_hub()

@@ -135,6 +135,7 @@ def test_public_reads_leave_writes_closed(public_hub: Hub, public_place: Place, 
     check_error(send(public_hub, call, public_place, token="wrong"), 401, "INVALID_AUTH")
 
 
+@pytest.mark.slow
 def test_a_token_made_by_the_hub_survives_a_restart(tmp_path: Path) -> None:
     folder, tokens = tmp_path / "made", []
     folder.mkdir()

@@ -176,6 +176,7 @@ def _all_events(hub: Hub) -> dict[int, dict[str, Any]]:
         found += page
 
 
+@pytest.mark.slow
 def test_kill_9_loses_nothing_that_was_acknowledged(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()
     topic_id, health = new_topic(hub), hub.call("GET", "/health").json()

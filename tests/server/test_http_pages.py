@@ -180,6 +180,7 @@ def test_a_page_of_events_ends_by_its_bytes(hub: Hub) -> None:
         assert last == list(range(start + 151 - len(last), start + 151))
 
 
+@pytest.mark.slow
 def test_large_lists_hold_up_nobody_and_take_little_memory(hub: Hub) -> None:
     many, large = new_topic(hub), new_topic(hub)
     add_attachments(hub, many, 50_000)
@@ -212,6 +213,7 @@ def _memory(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
+@pytest.mark.slow
 def test_slow_searches_hold_up_neither_quick_ones_nor_the_page_nor_lists(hub: Hub) -> None:
     slow = new_topic(hub)
     add_messages(hub, slow, 3000, "needle in the hay " * 3000)

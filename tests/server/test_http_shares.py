@@ -35,6 +35,7 @@ def guess(hub: Hub) -> int:
     return int(hub.call("GET", f"{API}/channels", token="wrong-" + unique()).status_code)
 
 
+@pytest.mark.slow
 def test_a_loop_of_posts_never_meets_the_default_limits(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(RATE_LIMITS=None)
     topic_id = hub.make_topic()[1]

@@ -251,6 +251,7 @@ def test_the_access_log_is_written_when_it_is_on(tmp_path: Path) -> None:
     assert '"GET /known HTTP/1.1" 200 5' in access.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_ends_after_its_share_of_requests(tmp_path: Path) -> None:
     with gunicorn(tmp_path, OURS, "--max-requests", "3") as server:
         answer = talk(server, request("/known") * 3)

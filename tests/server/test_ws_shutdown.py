@@ -74,6 +74,7 @@ def test_every_socket_is_told_1001_and_the_master_is_gone_soon(start_hub: Callab
         socket.create_connection(("127.0.0.1", hub.port), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("patient_gunicorn")
 def test_clients_that_never_answer_do_not_hold_up_the_end(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()

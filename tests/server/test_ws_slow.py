@@ -70,6 +70,7 @@ def test_the_queue_is_bounded_in_bytes_too(start_hub: Callable[..., Hub]) -> Non
         assert stalled.read_close() == BACKPRESSURE
 
 
+@pytest.mark.slow
 def test_a_client_that_is_slow_but_reads_gets_everything(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub(QUEUE_EVENTS=10, SEND_TIMEOUT=1)
     last = append_events(hub.db, 80, size=6_000)
@@ -125,6 +126,7 @@ def test_clients_that_never_read_again_are_dropped(start_hub: Callable[..., Hub]
         raw.sock.close()
 
 
+@pytest.mark.slow
 def test_a_peer_that_resets_in_the_middle_of_what_it_is_sent_leaves_nothing(start_hub: Callable[..., Hub]) -> None:
     hub = start_hub()
     last = append_events(hub.db, 2000, size=3_000)

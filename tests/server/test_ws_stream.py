@@ -267,6 +267,7 @@ def test_subscribers_that_join_while_others_write_see_no_hole_and_no_repeat(hub:
             assert reader.result() == [one for one in expected if one > after], f"after {after}"
 
 
+@pytest.mark.slow
 def test_filtered_subscribers_that_join_while_others_write_miss_nothing(hub: Hub) -> None:
     with ThreadPoolExecutor(20) as pool:
         storm = Storm(hub, pool)
