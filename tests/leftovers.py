@@ -80,7 +80,8 @@ def greenlets() -> list[Any]:
     if module is None:
         return []
     gc.collect()
-    found = [each for each in gc.get_objects() if isinstance(each, module.greenlet)]
+    # By its type: isinstance asks proxies, also those of what is gone, which raise then.
+    found = [each for each in gc.get_objects() if issubclass(type(each), module.greenlet)]
     return [
         each for each in found if not each.dead and each.parent is not None and type(each).__name__ not in _OF_GEVENT
     ]
