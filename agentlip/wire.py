@@ -18,6 +18,7 @@ from .model import Scope
 MAX_MESSAGE_BYTES = 262_144
 MAX_IDS = 10_000  # channels and topics of one subscription, together
 
+_MEDIUM = struct.Struct("!BBH").pack  # the head of a frame of 126 to 65,535 bytes
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 
 
@@ -147,15 +148,25 @@ def _nullable(text: str | None) -> str:
     return "null" if text is None else quote(text)
 
 
+def scope_json(scope: Scope) -> str:
+    """The scope as it stands in an envelope."""
+    channel_id, topic_id, topic_id2 = map(_nullable, scope)
+    return f'{{"channel_id":{channel_id},"topic_id":{topic_id},"topic_id2":{topic_id2}}}'
+
+
 def envelope(
     event_id: int, ts: str, name: str, scope: Scope, entity_type: str, entity_id: str, data_json: str
 ) -> bytes:
     """The event as clients see it, keys in the order of the contract; `data_json` goes in as it is stored."""
-    channel_id, topic_id, topic_id2 = scope
+    return envelope_of(event_id, ts, name, scope_json(scope), entity_type, entity_id, data_json)
+
+
+def envelope_of(
+    event_id: int, ts: str, name: str, scope: str, entity_type: str, entity_id: str, data_json: str
+) -> bytes:
+    """As `envelope`, for a `scope_json` that many events share."""
     return (
-        f'{{"type":"event","event_id":{event_id},"ts":{quote(ts)},"name":{quote(name)},'
-        f'"scope":{{"channel_id":{_nullable(channel_id)},"topic_id":{_nullable(topic_id)},'
-        f'"topic_id2":{_nullable(topic_id2)}}},'
+        f'{{"type":"event","event_id":{event_id},"ts":{quote(ts)},"name":{quote(name)},"scope":{scope},'
         f'"entity":{{"type":{quote(entity_type)},"id":{quote(entity_id)}}},"data":{data_json}}}'
     ).encode()
 
@@ -169,7 +180,8 @@ def frames(payloads: Iterable[bytes]) -> bytes:
     """Several text frames, one after the other."""
     parts: list[bytes] = []
     for payload in payloads:
-        parts += (_head(TEXT, len(payload)), payload)
+        size = len(payload)
+        parts += (_MEDIUM(0x80 | TEXT, 126, size) if 125 < size < 65536 else _head(TEXT, size)), payload
     return b"".join(parts)
 
 
@@ -177,7 +189,7 @@ def _head(opcode: int, size: int) -> bytes:
     if size < 126:
         return bytes((0x80 | opcode, size))
     if size < 65536:
-        return struct.pack("!BBH", 0x80 | opcode, 126, size)
+        return _MEDIUM(0x80 | opcode, 126, size)
     return struct.pack("!BBQ", 0x80 | opcode, 127, size)
 
 

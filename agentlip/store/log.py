@@ -71,7 +71,8 @@ class Entry:
         """The JSON text that clients see; transports put it into what they send."""
         event = self._event  # once: another thread may be here, too
         if event is not None:
-            self._envelope = _envelope(*event)
+            written = _scope_json(event.scope)
+            self._envelope = _envelope(event.event_id, event.ts, event.name, written, *event.entity, event.data_json)
             self._event = None
         return self._envelope
 
@@ -149,14 +150,14 @@ def page(
 
 
 def _entries(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
-    page, size, scope = [], 0, Scope()
+    page, size, scope, written = [], 0, Scope(), ""
     for event_id, ts, name, channel_id, topic_id, topic_id2, entity_type, entity_id, data_json in cursor:
-        is_same = scope == (channel_id, topic_id, topic_id2)  # as that of the event before, which most are
-        if not is_same:
+        if not written or scope != (channel_id, topic_id, topic_id2):  # most are those of the event before
             scope = Scope(channel_id, topic_id, topic_id2)
+            written = _scope_json(scope)
         if "\0" in data_json:  # json_valid looks no further
             data_json = "null"
-        envelope = _envelope(event_id, ts, name, scope, (entity_type, entity_id), data_json)
+        envelope = _envelope(event_id, ts, name, written, entity_type, entity_id, data_json)
         page.append(Entry(event_id, scope, envelope))
         size += len(envelope)
         if size > max_bytes:
@@ -165,13 +166,19 @@ def _entries(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
     return page
 
 
-def _envelope(event_id: int, ts: str, name: str, scope: Scope, entity: tuple[str, str], data_json: str) -> bytes:
+def _envelope(event_id: int, ts: str, name: str, scope: str, entity_type: str, entity_id: str, data_json: str) -> bytes:
     try:
-        return wire.envelope(event_id, ts, name, scope, *entity, data_json)
-    except TypeError:  # ids, names and times in a table of another program, which takes any type
-        ids = Scope(*(None if each is None else as_text(each) for each in scope))
-        about = Entity(*map(as_text, entity))
-        return wire.envelope(event_id, as_text(ts), as_text(name), ids, *about, data_json)
+        return wire.envelope_of(event_id, ts, name, scope, entity_type, entity_id, data_json)
+    except TypeError:  # names, times and ids in a table of another program, which takes any type
+        texts = map(as_text, (entity_type, entity_id))
+        return wire.envelope_of(event_id, as_text(ts), as_text(name), scope, *texts, data_json)
+
+
+def _scope_json(scope: Scope) -> str:
+    try:
+        return wire.scope_json(scope)
+    except TypeError:
+        return wire.scope_json(Scope(*(None if each is None else as_text(each) for each in scope)))
 
 
 def events_with_more(
