@@ -111,7 +111,7 @@ class Database:
         self.path = path
         self._uri = f"{path.absolute().as_uri()}?mode=rw"  # SQLite makes no file anew
         self.lock_path = path.with_name(path.name + "-lock")
-        self._synchronous = synchronous
+        self.synchronous = synchronous
         self._lock_handle: int | None = None
         self._local = concurrency.native_local()
         self._readers: WeakSet[_Reader] = WeakSet()  # of all threads; a thread's goes when it ends
@@ -211,7 +211,7 @@ class Database:
         try:
             if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 connection.execute("PRAGMA journal_mode = WAL").fetchone()
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute(f"PRAGMA synchronous = {self.synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA temp_store = MEMORY")  # statement journals: no temporary files
             if read_only:

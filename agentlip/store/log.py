@@ -152,7 +152,8 @@ def page(
 def _entries(cursor: sqlite3.Cursor, max_bytes: int) -> list[Entry]:
     page, size, scope, written = [], 0, Scope(), ""
     for event_id, ts, name, channel_id, topic_id, topic_id2, entity_type, entity_id, data_json in cursor:
-        if not written or scope != (channel_id, topic_id, topic_id2):  # most are those of the event before
+        is_same = scope == (channel_id, topic_id, topic_id2)  # as that of the event before, which most are
+        if not written or not is_same:
             scope = Scope(channel_id, topic_id, topic_id2)
             written = _scope_json(scope)
         if "\0" in data_json:  # json_valid looks no further
@@ -170,8 +171,8 @@ def _envelope(event_id: int, ts: str, name: str, scope: str, entity_type: str, e
     try:
         return wire.envelope_of(event_id, ts, name, scope, entity_type, entity_id, data_json)
     except TypeError:  # names, times and ids in a table of another program, which takes any type
-        texts = map(as_text, (entity_type, entity_id))
-        return wire.envelope_of(event_id, as_text(ts), as_text(name), scope, *texts, data_json)
+        ts, name, entity_type, entity_id = map(as_text, (ts, name, entity_type, entity_id))
+        return wire.envelope_of(event_id, ts, name, scope, entity_type, entity_id, data_json)
 
 
 def _scope_json(scope: Scope) -> str:

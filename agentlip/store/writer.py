@@ -2,13 +2,13 @@
 
 It is a greenlet under gevent, else a thread.  The statements run right there, without a switch:
 handing each of them to another thread would cost a fight for the interpreter lock per statement.
-Only what waits for the disk, the COMMIT, goes to a native thread, and meanwhile the event loop
-serves others.  Up to GROUP commands share a commit, fewer when they do much: a group ends with the
-command that reaches one of the other GROUP_ limits.  Yet each is atomic and has its own result or
-error: commands check before they write, so a refused one has nothing to undo; should one fail
-after it wrote, the group is run again with a savepoint for each (which costs 40 % more, so it is
-not the rule).  Nothing that can switch or call out (a socket, the hub) runs inside a command;
-`on_commit` hears of the new events after the commit, before callers get their answer.
+Only what waits for the disk, the COMMIT, goes to a native thread (`Writer._end` tells when it does),
+and meanwhile the event loop serves others.  Up to GROUP commands share a commit, fewer when they do
+much: a group ends with the command that reaches one of the other GROUP_ limits.  Yet each is atomic
+and has its own result or error: commands check before they write, so a refused one has nothing to
+undo; should one fail after it wrote, the group is run again with a savepoint for each (which costs
+40 % more, so it is not the rule).  Nothing that can switch or call out (a socket, the hub) runs inside
+a command; `on_commit` hears of the new events after the commit, before callers get their answer.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ _GRACE_SECONDS = 1.0
 # For what the writer is at: moving a million messages takes its time, a disk that is gone takes forever.
 _STUCK_SECONDS = 60.0
 _IDLE_SECONDS = 60.0
+_CHECKPOINT_PAGES = 1000  # SQLite's default
+_CHECKPOINT_EVERY = 64  # commits
 _REPORTED = 4096
 _ID_TABLES = {"ch_": "channels", "topic_": "topics", "msg_": "messages", "att_": "topic_attachments"}
 _LAST_ID = "SELECT id FROM {0} WHERE id >= '{1}' AND id < '{1}{{' ORDER BY id DESC LIMIT 1"
@@ -121,6 +123,9 @@ class Writer:
         self.callers = 0  # of `submit`, that have no answer yet
         self._stopped = False
         self._connection: sqlite3.Connection | None = None
+        self._is_lax = database.synchronous == "NORMAL"
+        self._commits = 0
+        self._checkpoints = True  # whether a commit of the connection may begin one
         self._has_rebuilt = False  # the full-text index, in this group
         self.tasks = [concurrency.spawn(self._run)]
 
@@ -220,7 +225,7 @@ class Writer:
                     return jobs
                 connection = self._begin(jobs[0].deadline)
                 appended = self._run_group(connection, jobs)
-                self._offload.run(connection.commit)
+                self._end(connection, jobs)
                 self._check_kept()
         except (sqlite3.Error, ServiceUnavailable) as error:
             if not jobs:
@@ -251,7 +256,7 @@ class Writer:
         while True:
             try:
                 if self._connection is None:
-                    self._connection = self._database.connect()
+                    self._connection, self._checkpoints = self._database.connect(), True
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._database.watch.hold_wal()
                 return self._connection
@@ -259,6 +264,23 @@ class Writer:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(0.001)
+
+    def _end(self, connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """Commit: on the native thread when that may wait for the disk, else here, which is sooner.
+
+        It never waits where SQLite does not synchronise, but for the checkpoints and for the first commit after one.
+        So those are left to the native thread: the first two of every _CHECKPOINT_EVERY.
+        """
+        is_lone = self._is_lax and len(jobs) == 1 and not jobs[0].heavy  # with more it has enough to do meanwhile
+        here = is_lone and self._commits % _CHECKPOINT_EVERY > 1
+        if here is self._checkpoints:
+            connection.execute(f"PRAGMA wal_autocheckpoint = {0 if here else _CHECKPOINT_PAGES}").fetchall()
+            self._checkpoints = not here
+        if here:
+            connection.commit()
+        else:
+            self._offload.run(connection.commit)
+        self._commits += 1
 
     def _check_kept(self) -> None:
         """After a commit: it may be in a file that has lost its name meanwhile, and that may get it back."""

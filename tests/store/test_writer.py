@@ -38,9 +38,8 @@ def test_sixteen_threads_write_at_once_with_gapless_ids_in_commit_order(store: S
     assert in_event_order == sorted(set(in_event_order))
     for result in results:
         assert result == sorted(result)
-    assert [
-        event.entity.id for event in store.events_with_more(head, 1 << 40, 1000, False, (), ())[0]
-    ] == in_event_order
+    found, _ = store.events_with_more(head, 1 << 40, 1000, False, (), ())
+    assert [event.entity.id for event in found] == in_event_order
 
 
 def test_a_write_is_visible_to_everybody_once_it_is_answered(store: Store, foreign: sqlite3.Connection) -> None:
@@ -337,3 +336,12 @@ def test_a_write_is_done_though_telling_of_it_fails(
         assert caplog.text.count("Telling of a commit failed") == 1
     finally:
         store.close()
+
+
+@pytest.mark.parametrize("synchronous", ["NORMAL", "FULL"])
+def test_the_wal_stays_small_while_one_caller_writes_at_a_time(path: Path, synchronous: str) -> None:
+    with closing(Store(path, synchronous, 5.0)) as store:
+        for _ in range(3000):
+            store.write(append, "x" * 4096)
+        size = path.with_name(path.name + "-wal").stat().st_size
+        assert size < 2 * writer._CHECKPOINT_PAGES * 4096 < path.stat().st_size
