@@ -184,6 +184,12 @@ class PayloadTooLarge(AgentlipError):
     message = "Payload too large"
 
 
+class IdempotencyMismatch(AgentlipError):
+    code = "IDEMPOTENCY_MISMATCH"
+    status = 422
+    message = "This Idempotency-Key was used for another call"
+
+
 class RateLimited(AgentlipError):
     """`details` holds `limit` (requests), `window` (seconds) and `retry_after` (seconds)."""
 

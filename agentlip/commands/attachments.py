@@ -36,7 +36,7 @@ class Attachments(Noun):
         if asked.kind in _LINK_KINDS:
             check_link(asked.value_json)
         more = asked.kind, asked.key, asked.value_json, asked.dedupe_key, asked.source_message_id
-        return AttachmentResult(*self._home.store.write(mutations.add_attachment, topic_id, *more))
+        return self._change(AttachmentResult, mutations.add_attachment, topic_id, *more)
 
     def attachments(self, topic_id: str, kind: str | None = None) -> list[Attachment]:
         """All attachments of a topic, newest first."""

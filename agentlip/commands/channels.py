@@ -17,9 +17,7 @@ class Channels(Noun):
 
     def add_channel(self, asked: CreateChannel) -> ChannelResult:
         """As create_channel, of a request."""
-        return ChannelResult(
-            *self._home.store.write(mutations.create_channel, asked.name, asked.description, heavy=True)
-        )
+        return self._change(ChannelResult, mutations.create_channel, asked.name, asked.description, heavy=True)
 
     def channels(self) -> list[Channel]:
         """All channels by name."""

@@ -28,13 +28,19 @@ class Messages(Noun):
 
     def post_message(self, topic_id: str, sender: str, content_raw: str) -> MessageResult:
         """Post a message, and attach the URLs it names; content is at most 65,536 bytes of UTF-8."""
-        message, event_ids = self.post(PostMessage(topic_id, sender, content_raw))
-        return MessageResult(message, event_ids[0])
+        return self.post(PostMessage(topic_id, sender, content_raw))[0]
 
-    def post(self, asked: PostMessage) -> tuple[Message, list[int]]:
+    def post(self, asked: PostMessage) -> tuple[MessageResult, list[int]]:
         """As post_message, of a request; with the ids of all events: the message's, then those of its attachments."""
         urls = self._home.settings.url_allow, self._home.settings.url_block
-        return self._home.store.write(mutations.post_message, asked.topic_id, asked.sender, asked.content_raw, *urls)
+        appended: list[int] = []
+
+        def posted(message: Message, event_ids: list[int]) -> MessageResult:
+            appended[:] = event_ids
+            return MessageResult(message, event_ids[0])
+
+        wanted = asked.topic_id, asked.sender, asked.content_raw, *urls
+        return self._change(posted, mutations.post_message, *wanted), appended
 
     def edit(self, message_id: str, content_raw: str, expected_version: int | None = None) -> MessageResult:
         """Replace a message's content. Raises VersionConflict when it has another version than expected."""
@@ -58,15 +64,18 @@ class Messages(Noun):
 
     def change(self, message_id: str, asked: ChangeMessage) -> MessageResult | MoveResult:
         """As edit, delete and move, of a request."""
-        write, version = self._home.store.write, asked.expected_version
+        version = asked.expected_version
         fields.key(message_id, "message_id")
         if isinstance(asked, EditMessage):
-            return MessageResult(*write(mutations.edit_message, message_id, asked.content_raw, version))
+            return self._change(MessageResult, mutations.edit_message, message_id, asked.content_raw, version)
         if isinstance(asked, DeleteMessage):
-            return MessageResult(*write(mutations.delete_message, message_id, asked.actor, version))
-        heavy = asked.mode != "one"
-        event_ids = write(mutations.move_message, message_id, asked.to_topic_id, asked.mode, version, heavy=heavy)
-        return MoveResult(len(event_ids), event_ids)
+            return self._change(MessageResult, mutations.delete_message, message_id, asked.actor, version)
+        wanted = message_id, asked.to_topic_id, asked.mode, version
+
+        def moved(*event_ids: int) -> MoveResult:
+            return MoveResult(len(event_ids), list(event_ids))
+
+        return self._change(moved, mutations.move_message, *wanted, heavy=asked.mode != "one")
 
     def message(self, message_id: str) -> Message:
         return self._home.store.read(queries.message, fields.key(message_id, "message_id"))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 from ..config import Settings
 from ..hub.hub import Hub
 from ..store.store import Store
+
+T = TypeVar("T")
 
 
 class Home(Protocol):
@@ -24,3 +27,12 @@ class Home(Protocol):
 class Noun:
     def __init__(self, home: Home) -> None:
         self._home = home
+
+    def _change(
+        self, result: Callable[..., T], command: Callable[..., Iterable[Any]], *args: Any, heavy: bool = False
+    ) -> T:
+        """Run a command of `mutations`; `result` makes of what it returns the very object that is answered.
+
+        That happens inside the transaction, where the answer is kept for those who ask again.
+        """
+        return self._home.store.write(lambda transaction: result(*command(transaction, *args)), heavy=heavy)

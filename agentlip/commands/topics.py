@@ -17,7 +17,7 @@ class Topics(Noun):
 
     def add_topic(self, asked: CreateTopic) -> TopicResult:
         """As create_topic, of a request."""
-        return TopicResult(*self._home.store.write(mutations.create_topic, asked.channel_id, asked.title, heavy=True))
+        return self._change(TopicResult, mutations.create_topic, asked.channel_id, asked.title, heavy=True)
 
     def rename_topic(self, topic_id: str, title: str) -> TopicResult:
         return self.retitle(topic_id, RenameTopic(title))
@@ -25,7 +25,7 @@ class Topics(Noun):
     def retitle(self, topic_id: str, asked: RenameTopic) -> TopicResult:
         """As rename_topic, of a request."""
         topic_id = fields.key(topic_id, "topic_id")
-        return TopicResult(*self._home.store.write(mutations.rename_topic, topic_id, asked.title, heavy=True))
+        return self._change(TopicResult, mutations.rename_topic, topic_id, asked.title, heavy=True)
 
     def topics(self, channel_id: str, limit: int = 50, offset: int = 0) -> TopicPage:
         """A page of a channel's topics, most recently updated first."""

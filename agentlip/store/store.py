@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from .. import concurrency
 from ..errors import ServiceUnavailable, ShuttingDown
 from ..model import Event, SearchPage
-from . import log, search
+from . import log, retries, search
 from .database import Database
 from .page import TooLong, briefly, stopped_by
 from .peers import Peers
@@ -71,8 +71,19 @@ class Store:
         self._peers.ring()
 
     def write(self, command: Callable[..., T], *args: Any, heavy: bool = False) -> T:
-        """Run a command of `mutations` with `args` in a write transaction; see Writer.submit."""
-        return self._writer.submit(lambda transaction: command(transaction, *args), heavy)
+        """Run a command of `mutations` with `args` in a write transaction; see Writer.submit.
+
+        Within a call that has a key (`retries.current`) its first change that succeeds is kept with what the command
+        returns; when that was done before, this raises Replayed.
+        """
+        retry = retries.current.get()
+        if retry is None or retry.is_spent:
+            return self._writer.submit(lambda transaction: command(transaction, *args), heavy)
+        result = self._writer.submit(
+            lambda transaction: retry.run(transaction, lambda inside: command(inside, *args)), heavy
+        )
+        retry.is_spent = True
+        return result
 
     @property
     def writers(self) -> int:

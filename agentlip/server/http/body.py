@@ -58,6 +58,7 @@ def read_body(call: Call, endpoint: Endpoint) -> dict[str, Any]:
         raise UnsupportedMediaType()
     if len(raw) > endpoint.max_body:
         raise PayloadTooLarge()
+    call.body = raw
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:

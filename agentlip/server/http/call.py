@@ -14,7 +14,8 @@ from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
 from ...errors import AgentlipError
-from ...model import AttachmentResult, ChannelResult, MessageResult, TopicResult
+from ...model import AttachmentResult, ChannelResult, MessageResult, Ping, TopicResult
+from ...store.retries import Retry
 from ..access import limits
 from ..state import HubState
 
@@ -37,6 +38,9 @@ class Call:
         self.request_id = request_id_of(self.environ)
         self.headers: dict[str, str] = {}
         self.body_received = False
+        self.body = b""  # as it came
+        self.retry: Retry | None = None  # of a change that comes with a key
+        self.was_replayed = False
         self.event_ids: list[int] = []
         self.caller: limits.Caller | None = None  # of a WebSocket, once it is let in
 
@@ -75,6 +79,15 @@ class Endpoint:
     result: Any = None  # a type, or a union of some; the description says that it is an object where there is none
     statuses: tuple[int, ...] = (200,)
     errors: tuple[type[AgentlipError], ...] = ()  # beside those that its access, its URL and its body bring
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it changes something, so that a call may have an Idempotency-Key."""
+        return self.method != "GET" and self.access not in ("open", "anyone") and self.request is not Ping
+
+    def status_of(self, result: Any) -> int:
+        """The first status; where there are more the last one is for what has changed nothing."""
+        return self.statuses[-1 if getattr(result, "event_id", 0) is None else 0]
 
 
 def request_id_of(environ: Mapping[str, Any]) -> str:

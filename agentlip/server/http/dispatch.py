@@ -42,7 +42,7 @@ from ...store.decoding import as_json
 from .. import logs
 from ..access import auth, limits
 from ..state import PROTOCOL_VERSION, HubState
-from . import connections, query
+from . import connections, query, retried
 from .body import read_body
 from .call import Call, Endpoint, request_id_of
 from .request_socket import socket_of
@@ -150,7 +150,10 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
             endpoint = methods.get("GET" if call.method == "HEAD" else call.method)
             if endpoint is None:
                 raise MethodNotAllowed(", ".join(sorted(_allowed(methods))))
-            status, payload = endpoint.handler(call, *_admit(call, endpoint), **params)
+            asked = _admit(call, endpoint)
+            if call.retry is not None:
+                return _answer(call, *retried.answer(call, call.retry, endpoint, asked, params))
+            status, payload = endpoint.handler(call, *asked, **params)
             return _answer(call, status, orjson.dumps(payload, as_json))
         except AgentlipError as error:
             return answer_error(call, error)
@@ -184,6 +187,8 @@ def _admit(call: Call, endpoint: Endpoint) -> tuple[Any, ...]:
     if endpoint.method == "GET":
         return () if endpoint.query is None else (query.read(endpoint.query, call.args),)
     body = read_body(call, endpoint)
+    if retried.KEY in call.environ and endpoint.takes_key:
+        call.retry = retried.retry_of(call, endpoint, caller)
     return () if endpoint.request is None else (request_of(endpoint.request, body),)
 
 
@@ -285,5 +290,7 @@ def _answer(call: Call, status: int, body: bytes) -> Response:
             "instance_id": call.state.instance_id,
             "event_ids": call.event_ids,
         }
+        if call.was_replayed:
+            fields["replayed"] = True
         logs.log_fields(logger, "request", fields)
     return response

@@ -32,9 +32,9 @@ def read_message(call: Call, message_id: str) -> tuple[int, MessageAnswer]:
 
 def post_message(call: Call, asked: PostMessage) -> tuple[int, MessageResult]:
     """Post a message to a topic; its URLs become attachments."""
-    message, event_ids = call.state.commands.post(asked)
+    result, event_ids = call.state.commands.post(asked)
     call.event_ids += event_ids
-    return 201, MessageResult(message, event_ids[0])
+    return 201, result
 
 
 def change_message(call: Call, asked: ChangeMessage, message_id: str) -> tuple[int, MessageResult | MoveResult]:

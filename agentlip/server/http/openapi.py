@@ -37,6 +37,9 @@ that id, then each new one.
 **Who may call.** The token, or the cookie of a browser that has signed in. Where the hub lives in an application, that
 may have a login of its own. With `AGENTLIP_PUBLIC_READS` reads need neither.
 
+**Changes.** One that comes with an `Idempotency-Key` is made once: the same call with the same key gets the same answer
+for a day, and changes nothing.
+
 **Methods.** Where `GET` is, `HEAD` is too. Other methods are answered 405 with `Allow`.
 
 **Growth.** New fields, events and endpoints may come: ignore those that you do not know."""
@@ -61,8 +64,19 @@ _HEADERS = {
     "X-RateLimit-Limit": ("Calls per second. Absent when calls are not counted.", {"type": "integer"}),
     "X-RateLimit-Remaining": ("How many of this second's are left.", {"type": "integer"}),
     "X-RateLimit-Reset": ("Unix seconds.", {"type": "integer"}),
+    "Idempotency-Replayed": (
+        "The change was made before, with the same key: this is what was answered then.",
+        {"const": "true"},
+    ),
     "Retry-After": ("Seconds to wait.", {"type": "integer"}),
     "WWW-Authenticate": ("The scheme that is asked for.", {"const": "Bearer"}),
+}
+_KEY: Json = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A name for this very change, so that it is made once however often it is asked for.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 _ALWAYS = ("X-Request-ID", "X-Protocol-Version")
 _LIMITS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
@@ -127,6 +141,7 @@ def _operation(endpoint: Endpoint, public_reads: bool, responses: dict[str, Json
         "parameters": [
             *map(_path_parameter, re.findall(r"<(\w+)>", endpoint.path)),
             *_query_parameters(endpoint.query),
+            *([_KEY] if endpoint.takes_key else []),
         ],
     }
     if endpoint.request is not None:
@@ -196,7 +211,7 @@ def _headers(*names: str) -> Json:
 def _success(endpoint: Endpoint, status: int, asked: bool) -> Json:
     return {
         "description": HTTPStatus(status).phrase,
-        "headers": _headers(*(_LIMITS if asked else ())),
+        "headers": _headers(*(_LIMITS if asked else ()), *(("Idempotency-Replayed",) if endpoint.takes_key else ())),
         "content": _json_content(_schema(endpoint.result)),
     }
 
@@ -207,6 +222,8 @@ def _errors_by_status(endpoint: Endpoint) -> dict[int, list[type[errors.Agentlip
         known += _COUNTED
     if endpoint.access == "write":
         known += _CHANGING
+    if endpoint.takes_key:
+        known.append(errors.IdempotencyMismatch)
     if endpoint.method != "GET":
         known += _WITH_BODY
     if "<" in endpoint.path:
