@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import random
+import secrets
 import ssl
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import InvalidAuth, RateLimited
+from urllib3.exceptions import ReadTimeoutError
+
+from ..errors import (
+    AgentlipError,
+    Forbidden,
+    InvalidAuth,
+    MissingAuth,
+    RateLimited,
+    ServiceUnavailable,
+    ShuttingDown,
+)
 from ..model import Event, Message, MessageCreated, Topic
 from .address import Address, Discovery, named_in_environment
 from .calls import ids
@@ -18,6 +30,12 @@ from .http import Http
 from .names import Names
 from .starting import start_hub
 from .stream import Stream
+
+# How long a change whose outcome is unknown is sent again: about what the restart of a hub takes.
+_AGAIN_SECONDS = 5.0
+_FIRST_PAUSE = 0.05
+# Method, path, query, body and key of a call.
+Asked = tuple[str, str, list[tuple[str, Any]], dict[str, Any] | None, str | None]
 
 
 class Answers:
@@ -41,8 +59,8 @@ class HubClient(Names):
     `timeout` seconds; one that the hub refuses for its rate limit is made again, after waits of up to
     `rate_limit_wait` seconds in all.
 
-    Calls raise the hub's errors (`agentlip.errors`), HubUnreachable when there is no hub, and OutcomeUnknown when the
-    connection broke while a change was under way.
+    Calls raise the hub's errors (`agentlip.errors`), and HubUnreachable when there is no hub. A change that broke off
+    is sent again under its key, for some seconds; OutcomeUnknown says that nobody could tell what became of it.
     """
 
     def __init__(
@@ -181,10 +199,11 @@ class HubClient(Names):
     def _call(
         self, method: str, path: str, query: Iterable[tuple[str, Any]] = (), body: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        asked, patience = list(query), self._rate_limit_wait
+        key = None if method == "GET" else secrets.token_hex(16)  # a change has one, so that it can be sent again
+        asked, patience = (method, path, list(query), body, key), self._rate_limit_wait
         while True:
             try:
-                return self._call_once(method, path, asked, body)
+                return self._call_once(asked)
             except RateLimited as error:  # nothing has been done, so a change may be sent again, too
                 pause = error.retry_after * random.uniform(1.0, 1.2)  # so that not all come back at once
                 if pause > patience:
@@ -192,11 +211,9 @@ class HubClient(Names):
                 patience -= pause
                 sleep(pause)
 
-    def _call_once(
-        self, method: str, path: str, asked: list[tuple[str, Any]], body: dict[str, Any] | None
-    ) -> dict[str, Any]:
+    def _call_once(self, asked: Asked) -> dict[str, Any]:
         try:
-            return self._http.call(self._address, method, path, asked, body)
+            return self._send(asked)
         except OutcomeUnknown:
             raise
         except (HubUnreachable, InvalidAuth):
@@ -204,7 +221,49 @@ class HubClient(Names):
             before = self._address
             if self._discovery is None or self._locate() == before:
                 raise
-        return self._http.call(self._address, method, path, asked, body)
+        return self._send(asked)
+
+    def _send(self, asked: Asked) -> dict[str, Any]:
+        address, began = self._address, time.monotonic()
+        took_keys = self._http.takes_keys(address.url)
+        try:
+            return self._http.call(address, *asked)
+        except OutcomeUnknown as unknown:
+            if asked[-1] is None or not (took_keys or self._took_keys(address, began, unknown)):
+                raise
+            return self._send_again(address, asked, unknown)
+
+    def _took_keys(self, address: Address, began: float, unknown: OutcomeUnknown) -> bool:
+        """Whether the hub took keys when the call began: it says so now, and has run since then."""
+        if isinstance(unknown.__cause__, (TimeoutError, ReadTimeoutError)):
+            return False  # it would be silent now, too
+        try:
+            uptime = self._health_at(address).get("uptime_seconds")
+        except AgentlipError:
+            return False
+        has_run = isinstance(uptime, int) and uptime + 1 > time.monotonic() - began  # it tells whole seconds
+        return has_run and self._http.takes_keys(address.url)
+
+    def _send_again(self, first: Address, asked: Asked, unknown: OutcomeUnknown) -> dict[str, Any]:
+        """Send a change again, under the same key, until a hub that knows keys tells what became of it.
+
+        Gives up after a few seconds, and where the hub has another token now, to which the key would be a new one.
+        """
+        until, pause = time.monotonic() + _AGAIN_SECONDS, _FIRST_PAUSE
+        while True:
+            try:
+                address = self._locate()
+                self._health_at(address)
+                if address.token != first.token or not self._http.takes_keys(address.url):
+                    raise unknown
+                return self._http.call(address, *asked)
+            except (MissingAuth, Forbidden) as error:
+                raise unknown from error
+            except (HubUnreachable, RateLimited, ServiceUnavailable, ShuttingDown) as error:
+                if error is unknown or time.monotonic() + pause > until:
+                    raise unknown from unknown.__cause__
+            sleep(pause)
+            pause *= 2
 
     def _locate(self) -> Address:
         if self._discovery is not None:

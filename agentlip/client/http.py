@@ -1,6 +1,7 @@
 """Calls over HTTP: connections that are kept for a moment, JSON both ways, and errors with a type.
 
-A change is sent once. When it cannot be known whether it was made, that is said, and nothing is tried again.
+A change is sent once. When it cannot be known whether it was made, that is said, and nothing is tried again here:
+whether the hub makes a change with a key once, however often it is sent, `takes_keys` tells.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Http:
         self._lock = threading.Lock()
         self._idle: list[tuple[float, str, HTTPConnection]] = []  # since when, of which URL
         self._max_idle = _MAX_IDLE
+        self._taking_keys: set[str] = set()
 
     def call(
         self,
@@ -54,6 +56,7 @@ class Http:
         path: str,
         query: Sequence[tuple[str, Any]] = (),
         body: dict[str, Any] | None = None,
+        key: str | None = None,
     ) -> dict[str, Any]:
         """The JSON object of a 2xx answer. Raises HubUnreachable, OutcomeUnknown, or the hub's error."""
         path = urlsplit(address.url).path + path
@@ -63,12 +66,21 @@ class Http:
         headers = {"Accept": "application/json"}
         if address.token is not None:
             headers["Authorization"] = f"Bearer {address.token}"
+        if key is not None:
+            headers["Idempotency-Key"] = key
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
             data = json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
         status, answered, text = self._exchange(address.url, method, path, headers, data)
+        if "X-Protocol-Version" in answered:
+            taking = answered.get("Idempotency-Keys") == "accepted"
+            (self._taking_keys.add if taking else self._taking_keys.discard)(address.url)
         return _decoded(address, method, status, answered, text)
+
+    def takes_keys(self, url: str) -> bool:
+        """Whether the hub there has said, in its latest answer, that it makes a change with a key once."""
+        return url in self._taking_keys
 
     def _exchange(self, base: str, method: str, path: str, headers: dict[str, str], data: bytes | None) -> Any:
         """Status, headers and body. A GET is sent once more when a kept connection turns out to be closed."""

@@ -58,6 +58,7 @@ _HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
     ("Cache-Control", "no-store"),
+    ("Idempotency-Keys", "accepted"),  # so that clients know: other hubs would do twice what is asked again
 )
 
 

@@ -64,6 +64,10 @@ _HEADERS = {
     "X-RateLimit-Limit": ("Calls per second. Absent when calls are not counted.", {"type": "integer"}),
     "X-RateLimit-Remaining": ("How many of this second's are left.", {"type": "integer"}),
     "X-RateLimit-Reset": ("Unix seconds.", {"type": "integer"}),
+    "Idempotency-Keys": (
+        "The sign of a hub that makes a change with an `Idempotency-Key` once.",
+        {"const": "accepted"},
+    ),
     "Idempotency-Replayed": (
         "The change was made before, with the same key: this is what was answered then.",
         {"const": "true"},
@@ -78,7 +82,7 @@ _KEY: Json = {
     "description": "A name for this very change, so that it is made once however often it is asked for.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
-_ALWAYS = ("X-Request-ID", "X-Protocol-Version")
+_ALWAYS = ("X-Request-ID", "X-Protocol-Version", "Idempotency-Keys")
 _LIMITS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 _BY_STATUS = {401: ("WWW-Authenticate",), 429: ("Retry-After",), 503: ("Retry-After",)}
 
