@@ -102,6 +102,17 @@ def test_the_token_counts_only_where_the_host_asks_for_it(host: Host) -> None:
     assert read(host, TOKEN, X_Login="nothing").status_code == 403
 
 
+def test_a_key_of_the_login_is_not_that_of_the_token(host: Host) -> None:
+    def create(token: str | None, **headers: str) -> tuple[int, bool]:
+        call = "POST", "/hub/api/v1/channels", {"name": headers.pop("name")}
+        answer = host.call(*call, token=token, Idempotency_Key=f"key-{host.folder}", **headers)
+        return answer.status_code, "Idempotency-Replayed" in answer.headers
+
+    assert [create(TOKEN, name="by token") for _ in range(2)] == [(201, False), (201, True)]
+    assert create(None, name="by login", X_Login="nothing") == (403, False)
+    assert [create(None, name="by login", X_Login="write") for _ in range(2)] == [(201, False), (201, True)]
+
+
 def test_a_mistake_in_the_host_is_logged_and_not_shown(host: Host) -> None:
     status, body = upgrade(host, X_Login="broken")
     assert (status, "INTERNAL_ERROR" in body, "mistake" in body) == (500, True, False)

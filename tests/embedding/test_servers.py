@@ -14,6 +14,7 @@ from agentlip.client import HubClient
 
 from ..running_hub import TOKEN, eventually
 from ..server.raw_http import dial, head, is_over, json_head, read_answer
+from ..side_by_side import in_threads
 from .servers import SERVERS, Host
 
 
@@ -50,6 +51,24 @@ def test_hooks_limits_and_csrf_protection_of_the_host_break_nothing(host: Host) 
     topic = host.call("POST", "/hub/api/v1/topics", {"channel_id": made.json()["channel"]["id"], "title": "t"})
     body = {"topic_id": topic.json()["topic"]["id"], "sender": "me", "content_raw": "x" * 60_000}
     assert host.call("POST", "/hub/api/v1/messages", body).status_code == 201  # the host's limit is 1,000
+
+
+def test_calls_with_a_key_and_without_at_the_same_time(host: Host) -> None:
+    channel = host.call("POST", "/hub/api/v1/channels", {"name": "keys"}).json()["channel"]["id"]
+
+    def ask(number: int) -> tuple[int, bytes, str | None]:
+        headers = {} if number % 2 else {"Idempotency_Key": f"key-{number % 4}"}
+        title = f"topic {number}" if number % 2 else f"topic {number % 4}"
+        body = {"channel_id": channel, "title": title}
+        answer = host.call("POST", "/hub/api/v1/topics", body, **headers)
+        return answer.status_code, answer.content, answer.headers.get("Idempotency-Replayed")
+
+    answers = in_threads(12, ask)
+    assert [answer[0] for answer in answers] == [201] * 12
+    for same in (answers[0::4], answers[2::4]):
+        assert len({answer[1] for answer in same}) == 1
+        assert sorted(answer[2] or "" for answer in same) == ["", "true", "true"]
+    assert len({answer[1] for answer in answers}) == 8
 
 
 def test_a_message_of_a_view_is_replayed_and_live_and_seen_by_a_thread(host: Host) -> None:

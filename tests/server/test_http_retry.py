@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import sqlite3
@@ -13,6 +14,8 @@ from typing import Any
 
 import pytest
 import requests
+
+from agentlip.server.http.table import ENDPOINTS
 
 from ..running_hub import TOKEN, Hub, eventually
 from ..side_by_side import in_threads
@@ -71,6 +74,11 @@ def test_every_change_asked_for_again_gets_the_same_bytes_and_changes_nothing(hu
     before = head(hub)
     check_same(first, keyed(hub, call.method, path, body, key))
     assert head(hub) == before
+
+
+def test_these_are_all_changes_there_are() -> None:
+    known = {(call.method, re.sub(r"\{(\w+)\}", r"<\1_id>", call.path)) for call in CHANGES}
+    assert {(each.method, each.path) for each in ENDPOINTS if each.takes_key} == known
 
 
 @pytest.mark.parametrize("call", CHANGES, ids=str)
