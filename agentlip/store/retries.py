@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from ..errors import IdempotencyMismatch, ServiceUnavailable
+from ..errors import IdempotencyMismatch, InvalidInput, ServiceUnavailable
 from .writer import Transaction
 
 _VERSION = "1"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _KEPT_MS = 24 * 3600 * 1000
 _SWEPT = 4
 _NONCE_BYTES = 16
@@ -63,10 +66,12 @@ class Replayed(Exception):
 class Retry:
     """A call with a key: `owner` is the credential it was let in with, `asked` all of what it asks for.
 
-    `answer` is what the call must answer, once its change is made.
+    `answer` is what the call must answer, once its change is made. Raises InvalidInput for a key that is none.
     """
 
     def __init__(self, owner: str, key: str, asked: tuple[str | bytes, ...], encode: Encode) -> None:
+        if not _KEY.fullmatch(key):
+            raise InvalidInput("Idempotency-Key must be 1 to 255 visible ASCII characters")
         self._secret = _digest(owner, key)
         self._id = _digest("id", self._secret)
         self._fingerprint = _digest(*asked)
@@ -116,8 +121,18 @@ class Retry:
         return (int.from_bytes(text) ^ int.from_bytes(stream)).to_bytes(len(text))
 
 
-# The call that the calling thread or greenlet is about, if it has a key: what `Store.write` runs belongs to it.
+# The call that this thread or greenlet is about, if it has a key.
 current: ContextVar[Retry | None] = ContextVar("agentlip_retry", default=None)
+
+
+@contextmanager
+def under(retry: Retry) -> Iterator[None]:
+    """Meanwhile what this thread or greenlet has `Store.write` run belongs to the call."""
+    before = current.set(retry)
+    try:
+        yield
+    finally:
+        current.reset(before)
 
 
 def _digest(*parts: str | bytes) -> bytes:

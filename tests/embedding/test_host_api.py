@@ -13,7 +13,14 @@ import pytest
 from flask import Flask
 
 from agentlip import Agentlip
-from agentlip.errors import CrossChannelMove, InvalidInput, NotFound, PayloadTooLarge, VersionConflict
+from agentlip.errors import (
+    CrossChannelMove,
+    IdempotencyMismatch,
+    InvalidInput,
+    NotFound,
+    PayloadTooLarge,
+    VersionConflict,
+)
 from agentlip.model import Scope
 
 from ..running_hub import Hub, eventually, receive_until
@@ -37,6 +44,33 @@ def app(tmp_path: Path) -> Iterator[Flask]:
 @pytest.fixture
 def hub(app: Flask) -> Any:
     return app.extensions["agentlip"]
+
+
+def test_a_command_under_a_key_is_carried_out_once(hub: Any) -> None:
+    channel = hub.once("a", hub.create_channel, "general", description="what for").channel
+    topic = hub.once("b", hub.create_topic, channel.id, "one").topic
+    message = hub.once("c", hub.post_message, topic.id, "me", "see https://example.com/a").message
+    commands: list[tuple[Any, ...]] = [
+        (hub.rename_topic, topic.id, "first"), (hub.edit, message.id, "new"), (hub.move, message.id, topic.id),
+        (hub.delete, message.id, "me"), (hub.add_attachment, topic.id, "note", {"a": [1, None]}),
+        (hub.append, "paid", Scope(channel.id), {"sum": 7}),
+    ]  # fmt: skip
+    first = [hub.once(f"key-{number}", *command) for number, command in enumerate(commands)]
+    head = hub.head()
+    again = [hub.once(f"key-{number}", *command) for number, command in enumerate(commands)]
+    assert again == first
+    assert [type(each) for each in again] == [type(each) for each in first]
+    assert hub.once("c", hub.post_message, topic.id, "me", "see https://example.com/a").message == message
+    assert hub.head() == head
+    for other in ((hub.post_message, topic.id, "me", "else"), (hub.delete, message.id, "me")):
+        with pytest.raises(IdempotencyMismatch):
+            hub.once("c", *other)
+    with pytest.raises(InvalidInput):
+        hub.once("a b", hub.post_message, topic.id, "me", "hi")
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            hub.once("d", hub.post_message, "topic_none", "me", "hi")
+    assert hub.post_message(topic.id, "me", "without a key").event_id == head + 1
 
 
 def test_every_command_changes_what_it_says_and_tells_the_event(hub: Any) -> None:

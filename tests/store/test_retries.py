@@ -55,24 +55,21 @@ def test_the_second_time_finds_the_answer_of_the_first(store: Store) -> None:
 
 
 def test_parts_of_owner_and_key_are_never_taken_for_each_other(store: Store) -> None:
-    for number, (owner, key) in enumerate([("ab", "c"), ("a", "bc"), ("", "abc"), ("abc", "")]):
+    for number, (owner, key) in enumerate([("ab", "c"), ("a", "bc"), ("", "abc")]):
         store.write(keyed(retry(key, owner), number))
-    assert notes(store) == [0, 1, 2, 3]
+    assert notes(store) == [0, 1, 2]
 
 
 def test_writes_within_a_call_belong_to_its_key(store: Store) -> None:
     """The first change of the call is the one that is kept; what it writes after that is done as usual."""
     for number in range(2):
-        before = retries.current.set(retry())
-        try:
+        with retries.under(retry()):
             if number:
                 with pytest.raises(Replayed):
                     store.write(append, "first")
             else:
                 store.write(append, "first")
                 store.write(append, "second")
-        finally:
-            retries.current.reset(before)
     assert notes(store) == ["first", "second"]
 
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
 
-from ...errors import InvalidInput
-from ...store import retries
 from ...store.decoding import as_json
-from ...store.retries import Replayed, Retry
+from ...store.retries import Replayed, Retry, under
 from ..access.limits import TOKEN, Caller
 from .call import Call, Endpoint
 
 KEY = "HTTP_IDEMPOTENCY_KEY"
-_SHAPE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def retry_of(call: Call, endpoint: Endpoint, caller: Caller) -> Retry:
     """The call as one that may come again. Raises InvalidInput for a key that is none."""
-    key: str = call.environ[KEY]
-    if not _SHAPE.fullmatch(key):
-        raise InvalidInput("Idempotency-Key must be 1 to 255 visible ASCII characters")
 
     def encode(result: Any) -> tuple[int, bytes]:
         if not isinstance(result, endpoint.result):
@@ -31,7 +24,7 @@ def retry_of(call: Call, endpoint: Endpoint, caller: Caller) -> Retry:
         return endpoint.status_of(result), orjson.dumps(result, as_json)
 
     asked = (call.method, call.path, call.environ.get("QUERY_STRING", ""), call.body)
-    return Retry(_owner(call, caller), key, asked, encode)
+    return Retry(_owner(call, caller), call.environ[KEY], asked, encode)
 
 
 def _owner(call: Call, caller: Caller) -> str:
@@ -44,13 +37,11 @@ def answer(
     call: Call, retry: Retry, endpoint: Endpoint, asked: Iterable[Any], params: Mapping[str, str]
 ) -> tuple[int, bytes]:
     """Make the change, or find that it was made. The answer is the one that is kept, if the call has made a change."""
-    before = retries.current.set(retry)
     try:
-        status, payload = endpoint.handler(call, *asked, **params)
+        with under(retry):
+            status, payload = endpoint.handler(call, *asked, **params)
     except Replayed as kept:
         call.was_replayed = True
         call.headers["Idempotency-Replayed"] = "true"
         return kept.status, kept.body
-    finally:
-        retries.current.reset(before)
     return (status, orjson.dumps(payload, as_json)) if retry.answer is None else retry.answer
