@@ -83,11 +83,8 @@ class Endpoint:
     @property
     def takes_key(self) -> bool:
         """Whether it changes something, so that a call may have an Idempotency-Key."""
-        return (
-            self.method in ("POST", "PATCH", "DELETE")
-            and self.access not in ("open", "anyone")
-            and self.request is not Ping
-        )
+        is_change = self.method in ("POST", "PATCH", "DELETE") and self.access not in ("open", "anyone")
+        return is_change and self.request is not Ping
 
     def status_of(self, result: Any) -> int:
         """The first status; where there are more the last one is for what has changed nothing."""
