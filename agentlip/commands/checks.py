@@ -24,6 +24,13 @@ def limit(value: Any) -> int:
     return fields.number(value, "limit", 1, MAX_LIMIT)
 
 
+def seconds(value: Any, name: str, most: float) -> float:
+    """A time to wait, whole or not."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise InvalidInput(f"{name} must be a number of seconds from 0 to {most:g}")
+    return value
+
+
 def scope(value: Scope | Mapping[str, str | None]) -> Scope:
     """The routing ids of an event, from a Scope or a mapping with some of its keys."""
     if not isinstance(value, Mapping | Scope):

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidInput
 from ..hub.follower import Follower
-from ..model import Entity, Event, EventPage, Scope, fields
+from ..model import MAX_WAIT_SECONDS, Entity, Event, EventPage, Scope, fields
 from ..store import mutations
 from . import checks
 from .noun import Noun
@@ -68,6 +68,36 @@ class Log(Noun):
             return EventPage(head, [])
         ids = sorted(in_channels or ()), sorted(in_topics or ())
         return EventPage(head, *self._home.store.events_with_more(after, head, limit, tail is not None, *ids))
+
+    def wait_for_events(
+        self,
+        seconds: float,
+        after: int = 0,
+        limit: int = 100,
+        *,
+        channels: Iterable[str] | None = None,
+        topics: Iterable[str] | None = None,
+        is_gone: Callable[[], bool] = lambda: False,
+    ) -> EventPage:
+        """As `event_page`, but where that would be empty, wait up to so many seconds for something to come.
+
+        It takes one of the connection slots meanwhile; raises ServiceUnavailable when none is free. It comes back
+        early, with what there is, when the hub ends, and when `is_gone` says that nobody wants the answer any more.
+        """
+        seconds = checks.seconds(seconds, "wait", MAX_WAIT_SECONDS)
+        wanted = checks.ids(channels, "channels"), checks.ids(topics, "topics")
+
+        def look() -> EventPage:
+            return self.event_page(after, limit, channels=wanted[0], topics=wanted[1])
+
+        page = look()
+        if page.events or not seconds:
+            return page
+        with self._home.hub.wait(seconds, *wanted, is_gone) as waiting:
+            page = look()
+            while not page.events and waiting.goes_on():
+                page = look()
+        return page
 
     def head(self) -> int:
         """The id of the latest event; 0 when there is none."""

@@ -37,24 +37,25 @@ class Home(Protocol):
 
 
 class Bell:
-    """What the hub knows of a follower: rung when something matching was published, until it is dropped.
+    """What the hub knows of who waits for events: rung when something matching was published, until it is dropped.
 
-    It does not keep the follower alive: hosts forget to close what they no longer use, and threads end.
+    It does not keep a follower alive: hosts forget to close what they no longer use, and threads end.
     """
 
-    def __init__(self, hub: Home, follower: Follower, subscription: Subscription) -> None:
+    def __init__(self, hub: Home, subscription: Subscription, is_forgotten: Callable[[], bool]) -> None:
+        """`is_forgotten` is asked now and then, of any thread, whether nobody has a use for it any more."""
         self.subscription = subscription
         self.cursor = hub.feed.position
+        self.is_forgotten = is_forgotten
         self.closed = False
         self.tasks: list[concurrency.Task] = []  # the one that calls a listener
         self.wakeup: concurrency.Wakeup | None = None  # while nobody waits yet, nobody need be woken
         self._hub = hub
-        self._follower = weakref.ref(follower)
 
-    @property
-    def is_forgotten(self) -> bool:
-        """Whether nobody has the follower any more."""
-        return self._follower() is None
+    def join(self) -> None:
+        """From now on it rings."""
+        while not self._hub.feed.join(self):
+            self.cursor = self._hub.feed.position
 
     @staticmethod
     def encode(_entries: Sequence[log.Entry]) -> bytes:
@@ -63,7 +64,7 @@ class Bell:
 
     def deliver(self, blob: bytes, events: int) -> None:
         """Ring. Who waits nowhere any more, as its thread has ended, is dropped."""
-        if self.is_forgotten or (self.wakeup is not None and not self.wakeup.set()):
+        if self.is_forgotten() or (self.wakeup is not None and not self.wakeup.set()):
             self.drop()
 
     def drop(self) -> None:
@@ -86,9 +87,9 @@ class Follower:
         self._read_to = after
         self._page: deque[Event] = deque()
         self._given = after
-        self.bell = Bell(hub, self, subscription)
-        while not hub.feed.join(self.bell):
-            self.bell.cursor = hub.feed.position
+        alive = weakref.ref(self)
+        self.bell = Bell(hub, subscription, lambda: alive() is None)
+        self.bell.join()
 
     def __iter__(self) -> Iterator[Event]:
         return self

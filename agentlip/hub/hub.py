@@ -8,13 +8,14 @@ from collections.abc import Callable
 
 from .. import concurrency, wire
 from ..config import Settings
-from ..errors import ThreadLimit
+from ..errors import ServiceUnavailable, ThreadLimit
 from ..model import Event
 from ..store.store import Store
 from .feed import Feed
 from .follower import Bell, Follower
 from .session import Session, Transport
 from .subscription import Subscription
+from .waiting import Waiting
 
 logger = logging.getLogger("agentlip.hub")
 
@@ -31,7 +32,7 @@ class Hub:
         self.feed = Feed(store, settings.queue_events, self._database_lost)
         self._open: set[Session] = set()  # counted: not yet closed
         self._present: set[Session] = set()  # until the reader has ended
-        self._bells: set[Bell] = set()  # of all followers that are not closed
+        self._bells: set[Bell] = set()  # of all followers and callers who wait
         self._reserved = 0
         self._slots = settings.max_connections
         self._lock = concurrency.native_lock()  # of the count of slots
@@ -78,8 +79,28 @@ class Hub:
                 raise
         return follower
 
+    def wait(
+        self,
+        seconds: float,
+        channels: frozenset[str] | None,
+        topics: frozenset[str] | None,
+        is_gone: Callable[[], bool],
+    ) -> Waiting:
+        """Wait for events in one of the connection slots; use it with `with`.
+
+        Raises ServiceUnavailable when no slot is free. `is_gone` says whether the caller has hung up: then the wait
+        ends early, as it does at `shut_down`.
+        """
+        if not self.reserve():
+            raise ServiceUnavailable("connection limit")
+        waiting = Waiting(self, Subscription(channels, topics), seconds, is_gone)
+        self._bells.add(waiting.bell)
+        if self.draining:  # asked after the adding, as in `follow`
+            waiting.bell.drop()
+        return waiting
+
     def unfollow(self, bell: Bell) -> None:
-        """The follower is closed."""
+        """It is to ring no more."""
         self._bells.discard(bell)
         self.feed.leave(bell)
 
@@ -87,6 +108,11 @@ class Hub:
         """Have at most so many connection slots; True when there were more until now."""
         more, self._slots = self._slots > slots, min(self._slots, slots)
         return more
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a connection slot is taken, by a WebSocket or by a caller who waits."""
+        return self._reserved > 0
 
     @property
     def has_room(self) -> bool:
@@ -172,5 +198,5 @@ class Hub:
                 except Exception:
                     logger.exception("A session's tick failed")
                     session.drop()
-            for bell in [bell for bell in list(self._bells) if bell.is_forgotten]:
+            for bell in [bell for bell in list(self._bells) if bell.is_forgotten()]:
                 bell.drop()

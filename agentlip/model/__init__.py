@@ -27,7 +27,7 @@ from .events import (
     ScopeIds,
     timestamp,
 )
-from .fields import PAGE_ROWS, Request
+from .fields import MAX_WAIT_SECONDS, PAGE_ROWS, Request
 from .hub import ErrorAnswer, Health, Ping, Pong
 from .messages import (
     ChangeMessage,

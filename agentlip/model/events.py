@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct, ValidationError, convert
 
 from . import attachments, channels, messages, topics  # noqa: F401  (their payloads)
-from .fields import Id, Limit, Offset, Tail
+from .fields import Id, Limit, Offset, Tail, Wait
 from .payload import Payload
 from .result import Result
 
@@ -93,13 +93,14 @@ class EventRows(Struct, frozen=True):
 
 
 class EventsQuery(Struct):
-    """`after` and `tail` exclude each other; of several ids each event touches one at least."""
+    """`tail` excludes `after` and `wait`, which is in seconds; of several ids each event touches one at least."""
 
     after: Offset | None = None
     limit: Limit = 100
     tail: Tail | None = None
     channel_id: list[Id] = []
     topic_id: list[Id] = []
+    wait: Wait | None = None
 
 
 class EventPage(Result, frozen=True):

@@ -22,6 +22,7 @@ MAX_CONTENT_BYTES = 65_536
 MAX_NAME_CHARS = 100
 MAX_QUERY_CHARS = 2048
 MAX_NUMBER = (1 << 63) - 1
+MAX_WAIT_SECONDS = 50
 _ID_PATTERN = "[a-zA-Z0-9_-]{1,64}"
 _ID = re.compile(_ID_PATTERN)
 
@@ -151,6 +152,7 @@ Id = Annotated[str, Meta(pattern=f"^{_ID_PATTERN}$", extra={"check": an_id})]
 Limit = Annotated[int, Meta(ge=1, extra={"cap": PAGE_ROWS})]  # more is taken for the cap
 Tail = Annotated[int, Meta(ge=1, le=PAGE_ROWS)]
 Offset = Annotated[int, Meta(ge=0)]
+Wait = Annotated[float, Meta(ge=0, le=MAX_WAIT_SECONDS)]
 
 
 class Request(Struct):

@@ -245,6 +245,11 @@ class HubState:
         """See Hub.connection_count."""
         return self._hub.connection_count() if self._started_in is _process else 0
 
+    @property
+    def is_in_use(self) -> bool:
+        """See Hub.is_in_use."""
+        return self._started_in is _process and self._hub.is_in_use
+
     def close_all(self) -> None:
         """See Hub.close_all."""
         if self._started_in is _process:

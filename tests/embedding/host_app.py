@@ -65,6 +65,11 @@ def count() -> Any:
     return jsonify(request_hub().connection_count())
 
 
+@pages.route("/waiting")
+def waiting() -> Any:
+    return jsonify(request_hub().is_in_use)
+
+
 @pages.route("/close")
 def close() -> Any:
     """End the hub; what is left open of its files."""

@@ -113,6 +113,7 @@ def test_a_server_that_a_socket_would_stop_refuses_it_and_says_so_once(server: s
                 answer = http.client.HTTPResponse(sock)
                 answer.begin()
                 assert (answer.status, json.loads(answer.read())["code"]) == (503, "SERVICE_UNAVAILABLE")
+        assert host.call("GET", "/hub/api/v1/events?wait=40").status_code == 503
         assert host.call("GET", "/hub/health").status_code == 200
         assert host.log().count("No WebSocket is let in") == 1
 

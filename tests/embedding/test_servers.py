@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 from agentlip.client import HubClient
 
 from ..running_hub import TOKEN, eventually
-from ..server.raw_http import dial, head, is_over, json_head, read_answer
+from ..server.raw_http import dial, head, is_over, json_head, parked, read_answer
 from ..side_by_side import in_threads
 from .servers import SERVERS, Host
 
@@ -105,6 +105,22 @@ def test_sockets_are_counted_until_they_are_gone(host: Host) -> None:
     with connect(f"{host.ws_url}/hub/ws?token={TOKEN}", compression=None):
         eventually(lambda: host.call("GET", "/count").json() == 1, 10, "the socket")
     eventually(lambda: host.call("GET", "/count").json() == 0, 10, "its end")
+
+
+def test_a_call_that_waits_is_woken_and_whoever_hangs_up_gives_the_slot_back(host: Host) -> None:
+    cursor = host.call("GET", "/hub/api/v1/events?tail=1").json()["replay_until"]
+    path = f"/hub/api/v1/events?after={cursor}&wait="
+    with dial(host.port) as sock:
+        sock.sendall(head("GET", f"{path}40"))
+        parked(sock)
+        said = host.call("POST", "/say", {}, X_Name=f"wait-{host.server}").json()
+        assert read_answer(sock).json()["replay_until"] in range(cursor + 1, said["head"] + 1)
+    path = f"/hub/api/v1/events?after={said['head']}&wait="
+    for _ in range(6):  # one more than there are slots
+        with dial(host.port) as sock:
+            sock.sendall(head("GET", f"{path}40"))
+            parked(sock)
+        eventually(lambda: host.call("GET", "/waiting").json() is False, 10, "a free slot")
 
 
 @pytest.mark.slow

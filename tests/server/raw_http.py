@@ -7,6 +7,8 @@ import json
 import socket
 from typing import Any, NamedTuple
 
+import pytest
+
 from ..running_hub import TOKEN, Hub
 from .calls import API
 
@@ -72,6 +74,14 @@ def is_over(sock: socket.socket) -> bool:
         more = sock.recv(65536)
         assert not more, more
     return True
+
+
+def parked(sock: socket.socket) -> None:
+    """The call on this connection is not answered: it waits by now, or soon will."""
+    sock.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        sock.recv(1)
+    sock.settimeout(60)
 
 
 def check_headers(answer: Answer) -> None:

@@ -54,6 +54,7 @@ def test_every_answer_is_as_described(operations: dict[str, Any], name: str) -> 
         @DETERMINISTIC
         @given(case=operation.as_strategy(generation_mode=mode))
         def call(case: Any) -> None:
+            (case.query or {}).pop("wait", None)  # nobody has that much time
             case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS, timeout=20)
 
         call()

@@ -252,7 +252,7 @@ def _stop_when_idle(worker: Any, state: HubState, calls: int, idle: float) -> in
 
     Stops the whole hub when no worker had for `idle` seconds.
     """
-    if state.calls != calls or state.connection_count():
+    if state.calls != calls or state.is_in_use:
         _be_active()
     elif time.monotonic() - struct.unpack("d", _last_active[:])[0] > idle:
         logger.warning("No calls for %g seconds: the hub stops", idle)

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
 
 from ...commands import checks
 from ...errors import InvalidInput
 from ...model import EntityName, Event, EventRow, EventRows, EventsQuery, ScopeIds
+from . import capacity
 from .call import Call, Endpoint
+from .request_socket import fileno_of, has_hung_up, socket_of
 
 
 def list_events(call: Call, asked: EventsQuery) -> tuple[int, EventRows]:
-    """The event log after an id, or its last events with `tail`."""
-    if asked.tail is not None and asked.after is not None:
-        raise InvalidInput("after and tail cannot be used together")
+    """The event log after an id, or its last events with `tail`.
+
+    With `wait` an answer without events comes only after so many seconds, and earlier as soon as there is one.
+    """
+    if asked.tail is not None and (asked.after is not None or asked.wait is not None):
+        raise InvalidInput(f"{'wait' if asked.after is None else 'after'} and tail cannot be used together")
     channels, topics = checks.ids(asked.channel_id, "channel_id"), checks.ids(asked.topic_id, "topic_id")
-    head, events, has_more = call.state.commands.event_page(
-        asked.after or 0, asked.limit, tail=asked.tail, channels=channels or None, topics=topics or None
-    )
+    commands, after, ids = call.state.commands, asked.after or 0, (channels or None, topics or None)
+    if asked.wait:
+        sock = socket_of(call.environ)
+        if sock is not None:  # a test client has none, and says nothing of the server
+            capacity.check(call.state.hub, call.environ, "calls that wait")
+        head, events, has_more = commands.wait_for_events(
+            asked.wait,
+            after,
+            asked.limit,
+            channels=ids[0],
+            topics=ids[1],
+            is_gone=partial(has_hung_up, fileno_of(sock)),
+        )
+    else:
+        head, events, has_more = commands.event_page(
+            after, asked.limit, tail=asked.tail, channels=ids[0], topics=ids[1]
+        )
     return 200, EventRows(head, [_row(event) for event in events], has_more)
 
 

@@ -34,6 +34,16 @@ def number(args: Args, name: str, low: int, high: int = MAX_NUMBER, cap: int = M
     return min(int(value), cap)
 
 
+def decimal(args: Args, name: str, low: float, high: float) -> float | None:
+    """A number between `low` and `high`, whole or with a fraction, or None."""
+    value = args.get(name)
+    if value is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,19})?", value) or not low <= float(value) <= high:
+        raise InvalidInput(f"{name} must be a number from {low:g} to {high:g}")
+    return float(value)
+
+
 def text(args: Args, name: str) -> str | None:
     """A parameter without NUL, or None; the empty string counts as absent."""
     value = args.get(name)
@@ -56,8 +66,10 @@ def _reader(hint: Any) -> Callable[[Args, str], Any]:
     if get_origin(hint) is list:
         return _several
     annotated = next((each for each in (hint, *get_args(hint)) if get_origin(each) is Annotated), None)
-    if annotated is None or annotated.__origin__ is not int:
+    if annotated is None or annotated.__origin__ is str:
         return text
     meta: Meta = annotated.__metadata__[0]
+    if annotated.__origin__ is float:
+        return partial(decimal, low=float(meta.ge or 0), high=float(meta.le or MAX_NUMBER))
     cap = (meta.extra or {}).get("cap", MAX_NUMBER)
     return partial(number, low=int(meta.ge or 0), high=MAX_NUMBER if meta.le is None else int(meta.le), cap=cap)

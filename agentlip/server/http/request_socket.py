@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Mapping
 from typing import Any
+
+from ... import concurrency
 
 _SOCKET = "agentlip.socket"
 
@@ -29,3 +32,17 @@ def socket_of(environ: dict[str, Any]) -> Any:
         return find_socket(environ)
     except Exception:
         return None
+
+
+def fileno_of(sock: Any) -> int:
+    """The descriptor of a connection; -1 without one."""
+    return -1 if sock is None else int(sock.fileno())
+
+
+def has_hung_up(descriptor: int) -> bool:
+    """Whether the peer of this connection says nothing more; from any thread, never blocks."""
+    if descriptor < 0:
+        return False
+    poll = concurrency.native_poll()
+    poll.register(descriptor, select.POLLRDHUP)
+    return bool(poll.poll(0))

@@ -17,9 +17,8 @@ import base64
 import binascii
 import logging
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -43,7 +42,7 @@ from ...hub.session import Session
 from .. import logs
 from ..access import auth, logins
 from ..access.limits import PERSON
-from ..http import connections
+from ..http import capacity, connections
 from ..http.call import Call
 from ..http.dispatch import METHODS, RULE, Answer, answer_error, bare_answer, view_of
 from ..http.request_socket import find_socket, keep_socket
@@ -144,34 +143,6 @@ def _check(call: Call) -> None:
     state.store.check_file()
 
 
-def _check_server(call: Call) -> None:
-    """See that WebSockets leave the server something to serve others with. Raises ServiceUnavailable."""
-    free = _threads_of(call.environ) - 1
-    if call.state.hub.limit_connections(free):
-        logger.warning(
-            "%s let in: this server handles %d at a time of requests and WebSockets together. "
-            "Run gunicorn with `-k gevent`, or with `-k gthread --threads N`",
-            f"Only {free} WebSockets are" if free else "No WebSocket is",
-            free + 1,
-        )
-    if free < 1:
-        raise ServiceUnavailable("single-threaded server", "This server handles one request at a time: no WebSockets")
-
-
-def _threads_of(environ: Mapping[str, Any]) -> int:
-    """How many requests the server can handle at once."""
-    # gevent's pywsgi says "no" there: it means native threads.
-    if not environ.get("wsgi.multithread") and not environ.get("SERVER_SOFTWARE", "").startswith("gevent/"):
-        return 1
-    # gunicorn's thread worker tells nobody how many threads it has; it is one of our callers.
-    frame = sys._getframe() if "gunicorn.workers.gthread" in sys.modules else None
-    while frame is not None:
-        if frame.f_globals.get("__name__") == "gunicorn.workers.gthread" and "conn" in frame.f_locals:
-            return int(frame.f_locals["self"].cfg.threads)
-        frame = frame.f_back
-    return sys.maxsize
-
-
 def _accept(call: Call, view: Callable[..., Any]) -> Response:
     """See that there is room and a socket; the rest is left to the time when the server iterates the response.
 
@@ -182,7 +153,9 @@ def _accept(call: Call, view: Callable[..., Any]) -> Response:
         taken = find_socket(call.environ)
     except Exception as error:
         raise InvalidInput("The WebSocket handshake failed") from error
-    _check_server(call)  # not before: a test client, which has no socket, says nothing of the server
+    capacity.check(
+        call.state.hub, call.environ, "WebSockets"
+    )  # not before: a test client, which has no socket, says nothing of the server
     if not call.state.hub.has_room:
         raise ServiceUnavailable("connection limit")
     response = (current_app.response_class if current_app else Response)(status=101)
