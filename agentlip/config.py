@@ -85,7 +85,9 @@ class Settings:
     workers: int = _row(1, values.whole(1, 256), "Worker processes.", of_server=True)
     public_reads: bool = _row("off", values.switch, "`on`: GET calls need no token, as on other v1 hubs.")
     max_connections: int = _row(
-        1000, values.whole(1, 1_000_000), "WebSockets and waiting calls per worker; above it the answer is 503."
+        1000,
+        values.whole(1, 1_000_000),
+        "WebSockets, streams and waiting calls per worker; above it: 503.",
     )
     queue_events: int = _row(1000, values.whole(1, 1_000_000), "Events that may wait for one slow WebSocket.")
     queue_bytes: int = _row(4 << 20, values.whole(1024, 1 << 30), "Bytes that may wait for one slow WebSocket.")

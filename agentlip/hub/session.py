@@ -21,7 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from .. import concurrency, wire
 from ..config import Settings
@@ -48,6 +48,8 @@ class State(enum.Enum):
 class Transport(Protocol):
     """What moves the bytes of one socket. No method blocks."""
 
+    ping_seconds: ClassVar[float]  # between two pings, at most
+    is_answered: ClassVar[bool]  # whether a peer that says nothing is a dead one
     last_inbound: float  # time.monotonic() of the last sign of life: a byte received, or taken after a stall
 
     @property
@@ -119,7 +121,7 @@ class Session:
         self._boundary = 0
         self._driving = threading.Lock()
         self.opened = time.monotonic()
-        self._next_ping = self.opened + hub.settings.ping_interval
+        self._next_ping = self.opened + min(hub.settings.ping_interval, transport.ping_seconds)
         self.closed_with: wire.Close | None = None
         self.is_welcome: Callable[[], bool] | None = None  # asked with each ping, of a person who may sign out
 
@@ -134,11 +136,12 @@ class Session:
             if isinstance(hello, wire.Close):
                 self.close(hello)
             else:
-                self._answer(hello)
+                self.answer(hello)
         elif self.state is not State.CLOSED:
             self.close(wire.UNEXPECTED_MESSAGE)
 
-    def _answer(self, hello: wire.Hello) -> None:
+    def answer(self, hello: wire.Hello) -> None:
+        """Begin with what the hello asks for; for the reader, once."""
         try:
             oldest, head = self._hub.store.bounds()
         except Exception:
@@ -255,10 +258,10 @@ class Session:
                 self.transport.kill()
         elif self.state is State.HELLO and now - self.opened > self._hub.settings.hello_timeout:
             self.close(wire.HELLO_TIMEOUT)
-        elif now - self.transport.last_inbound > 2 * self._hub.settings.ping_interval:
+        elif self.transport.is_answered and now - self.transport.last_inbound > 2 * self._hub.settings.ping_interval:
             self.drop()
         elif now >= self._next_ping:
-            self._next_ping = now + self._hub.settings.ping_interval
+            self._next_ping = now + min(self._hub.settings.ping_interval, self.transport.ping_seconds)
             if self.is_welcome is None or self.is_welcome():
                 self.transport.ping()
             else:

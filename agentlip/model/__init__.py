@@ -25,6 +25,7 @@ from .events import (
     EventsQuery,
     Scope,
     ScopeIds,
+    StreamQuery,
     timestamp,
 )
 from .fields import MAX_WAIT_SECONDS, PAGE_ROWS, Request

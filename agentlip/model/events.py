@@ -103,6 +103,14 @@ class EventsQuery(Struct):
     wait: Wait | None = None
 
 
+class StreamQuery(Struct):
+    """`Last-Event-ID`, which readers send when they connect again, wins over `after`."""
+
+    after: Offset | None = None
+    channel_id: list[Id] = []
+    topic_id: list[Id] = []
+
+
 class EventPage(Result, frozen=True):
     """Ascending; `replay_until` is the head of the log at the time.
 

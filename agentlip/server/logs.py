@@ -44,7 +44,8 @@ class ReadableFormatter(logging.Formatter):
         if fields is None:
             words = f"{record.levelname.lower()}: {redact(record.getMessage())}"
         elif "event" in fields:
-            words = f"WebSocket {fields['event']} {fields['path']} {fields.get('code', '')}"
+            kind = "Stream" if fields["path"].endswith("/stream") else "WebSocket"
+            words = f"{kind} {fields['event']} {fields['path']} {fields.get('code', '')}"
         else:
             words = f"{fields['method']} {fields['path']} {fields['status']}, {fields['duration_ms']:g} ms"
         shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in words.rstrip())

@@ -13,6 +13,7 @@ from websockets.sync.client import connect
 from agentlip.client import HubClient
 
 from ..running_hub import TOKEN, eventually
+from ..server.event_stream import EventReader
 from ..server.raw_http import dial, head, is_over, json_head, parked, read_answer
 from ..side_by_side import in_threads
 from .servers import SERVERS, Host
@@ -121,6 +122,26 @@ def test_a_call_that_waits_is_woken_and_whoever_hangs_up_gives_the_slot_back(hos
             sock.sendall(head("GET", f"{path}40"))
             parked(sock)
         eventually(lambda: host.call("GET", "/waiting").json() is False, 10, "a free slot")
+
+
+def test_a_stream_of_events_is_replayed_and_live_and_gives_its_slot_back(host: Host) -> None:
+    said = host.call("POST", "/say", {}, X_Name=f"stream-{host.server}").json()
+    for _ in range(6):  # one more than there are slots
+        with EventReader(host.port, f"after={said['head'] - 3}", prefix="/hub") as stream:
+            assert stream.status == "HTTP/1.1 200 OK"
+            assert "X-Host: was here" in stream.lines
+            assert len(stream.ids(said["head"])) == 3
+            eventually(lambda: host.call("GET", "/count").json() == 1, 10, "the stream")
+        eventually(lambda: host.call("GET", "/waiting").json() is False, 10, "its end")
+    with EventReader(host.port, f"after={said['head']}", prefix="/hub") as stream:
+        live = host.call("POST", "/say", {}, X_Name=f"live-{host.server}").json()["head"]
+        assert stream.ids(live) == list(range(said["head"] + 1, live + 1))
+    eventually(lambda: host.call("GET", "/waiting").json() is False, 10, "its end")
+    with dial(host.port) as sock:
+        sock.sendall(head("HEAD", "/hub/api/v1/events/stream"))
+        answer = read_answer(sock)
+        assert (answer.status, answer.headers["Content-Type"].split(";")[0]) == (200, "text/event-stream")
+    assert "Traceback" not in host.log()
 
 
 @pytest.mark.slow

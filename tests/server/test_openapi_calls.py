@@ -45,7 +45,7 @@ def operations(hub: Hub) -> dict[str, Any]:
     return {each.ok().definition.raw["operationId"]: each.ok() for each in schema.get_all_operations()}
 
 
-@pytest.mark.parametrize("name", [endpoint.handler.__name__ for endpoint in ENDPOINTS])
+@pytest.mark.parametrize("name", [endpoint.handler.__name__ for endpoint in ENDPOINTS if not endpoint.streams])
 def test_every_answer_is_as_described(operations: dict[str, Any], name: str) -> None:
     operation = operations[name]
     takes_something = bool(list(operation.iter_parameters()) or operation.body)

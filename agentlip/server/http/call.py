@@ -56,7 +56,7 @@ class Call:
         return status, result
 
 
-Handler = Callable[..., tuple[int, Any]]
+Handler = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ class Endpoint:
     query: type[Struct] | None = None
     result: Any = None  # a type, or a union of some; the description says that it is an object where there is none
     statuses: tuple[int, ...] = (200,)
+    streams: bool = False  # the handler gives the response itself: a stream of events
     errors: tuple[type[AgentlipError], ...] = ()  # beside those that its access, its URL and its body bring
 
     @property

@@ -50,7 +50,7 @@ from .request_socket import socket_of
 # Of every rule: we answer OPTIONS and doubled slashes; Flask's redirect would name whatever host the request names.
 RULE: dict[str, Any] = {"provide_automatic_options": False, "merge_slashes": False}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_HEADERS = (
+HEADERS = (
     ("Content-Type", "application/json"),
     ("X-Protocol-Version", PROTOCOL_VERSION),
     ("X-Frame-Options", "DENY"),
@@ -62,7 +62,7 @@ _HEADERS = (
 )
 
 
-_PROTECTING = _HEADERS[2:6]
+_PROTECTING = HEADERS[2:6]
 
 logger = logging.getLogger("agentlip.request")
 
@@ -154,6 +154,9 @@ def _answerer(methods: Mapping[str, Endpoint]) -> Answer:
             asked = _admit(call, endpoint)
             if call.retry is not None:
                 return _answer(call, *retried.answer(call, call.retry, endpoint, asked, params))
+            if endpoint.streams:
+                stream: Response = endpoint.handler(call, *asked, **params)
+                return stream
             status, payload = endpoint.handler(call, *asked, **params)
             return _answer(call, status, orjson.dumps(payload, as_json))
         except AgentlipError as error:
@@ -178,7 +181,7 @@ def _admit(call: Call, endpoint: Endpoint) -> tuple[Any, ...]:
     state = call.state
     state.calls += 1
     if endpoint.access != "anyone":
-        caller = auth.admit(state, call.environ, endpoint.access)
+        caller = call.caller = auth.admit(state, call.environ, endpoint.access)
         if caller.lane != limits.PUBLIC:
             connections.keep(call.environ)
         if state.limiter is not None:
@@ -249,7 +252,7 @@ def bare_answer(error: AgentlipError) -> bytes:
     body = _payload(error)
     more = (("Content-Length", len(body)), ("X-Request-ID", request_id_of({})), ("Connection", "close"))
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
-    lines += [f"{name}: {value}" for name, value in (*_HEADERS, *error.headers.items(), *more)]
+    lines += [f"{name}: {value}" for name, value in (*HEADERS, *error.headers.items(), *more)]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
@@ -279,7 +282,7 @@ class _JsonResponse(Response):
 def _answer(call: Call, status: int, body: bytes) -> Response:
     if not connections.are_watched:
         _limit_connection(call)
-    headers = [*_HEADERS, ("Content-Length", str(len(body))), ("X-Request-ID", call.request_id), *call.headers.items()]
+    headers = [*HEADERS, ("Content-Length", str(len(body))), ("X-Request-ID", call.request_id), *call.headers.items()]
     response = _JsonResponse([body], status, _CleanHeaders(headers))
     if logger.isEnabledFor(logging.INFO):
         fields = {

@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import orjson
+from flask import Response
+from werkzeug.datastructures import MultiDict
 
+from ... import wire
 from ...commands import checks
 from ...errors import InvalidInput
-from ...model import EntityName, Event, EventRow, EventRows, EventsQuery, ScopeIds
-from . import capacity
+from ...model import EntityName, Event, EventRow, EventRows, EventsQuery, ScopeIds, StreamQuery
+from ..sse import route as sse
+from . import capacity, query
 from .call import Call, Endpoint
 from .request_socket import fileno_of, has_hung_up, socket_of
 
@@ -42,9 +46,26 @@ def list_events(call: Call, asked: EventsQuery) -> tuple[int, EventRows]:
     return 200, EventRows(head, [_row(event) for event in events], has_more)
 
 
+def stream_events(call: Call, asked: StreamQuery) -> Response:
+    """The event log after an id and then as it grows, as server-sent events.
+
+    Each has the event's id, its name, and as data the envelope that a WebSocket gets.
+    """
+    given = call.request.headers.get("Last-Event-ID")
+    last = query.number(MultiDict({"Last-Event-ID": given} if given else {}), "Last-Event-ID", 0)
+    if call.args.get("inbox", "0") not in ("", "0"):
+        raise InvalidInput("inbox is not offered")
+    channels, topics = checks.ids(asked.channel_id, "channel_id"), checks.ids(asked.topic_id, "topic_id")
+    after = last if last is not None else asked.after or 0
+    return sse.accept(call, wire.Hello(after, channels or None, topics or None, None))
+
+
 def _row(event: Event) -> EventRow:
     event_id, ts, name, scope, entity, data = event
     return EventRow(event_id, ts, name, orjson.Fragment(data), ScopeIds(*scope), EntityName(*entity))
 
 
-ENDPOINTS = (Endpoint("GET", "/api/v1/events", list_events, "read", query=EventsQuery, result=EventRows),)
+ENDPOINTS = (
+    Endpoint("GET", "/api/v1/events", list_events, "read", query=EventsQuery, result=EventRows),
+    Endpoint("GET", "/api/v1/events/stream", stream_events, "read", query=StreamQuery, streams=True),
+)

@@ -216,7 +216,9 @@ def _success(endpoint: Endpoint, status: int, asked: bool) -> Json:
     return {
         "description": HTTPStatus(status).phrase,
         "headers": _headers(*(_LIMITS if asked else ()), *(("Idempotency-Replayed",) if endpoint.takes_key else ())),
-        "content": _json_content(_schema(endpoint.result)),
+        "content": {"text/event-stream": {"schema": {"type": "string"}}}
+        if endpoint.streams
+        else _json_content(_schema(endpoint.result)),
     }
 
 

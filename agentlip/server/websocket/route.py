@@ -16,11 +16,8 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -33,23 +30,18 @@ from ...errors import (
     ConfigError,
     InternalError,
     InvalidInput,
-    ServiceUnavailable,
     ShuttingDown,
     StorageError,
     UpgradeRequired,
 )
-from ...hub.session import Session
-from .. import logs
-from ..access import auth, logins
-from ..access.limits import PERSON
-from ..http import capacity, connections
+from ..access import auth
+from ..http import connections
 from ..http.call import Call
-from ..http.dispatch import METHODS, RULE, Answer, answer_error, bare_answer, view_of
-from ..http.request_socket import find_socket, keep_socket
+from ..http.dispatch import METHODS, RULE, Answer, answer_error, view_of
+from ..http.request_socket import keep_socket
 from ..state import HubState
-from . import handover
-from .stream import stream_of
-from .transport import SocketTransport, switch_protocols
+from .taking import take
+from .transport import SocketTransport, switching_protocols
 
 logger = logging.getLogger("agentlip.ws")
 
@@ -58,14 +50,15 @@ class HubSock(Sock):  # type: ignore[misc]
     """flask-sock, with a gate before the handshake and the session run outside the request context."""
 
     def route(self, path: str, bp: Blueprint, **kwargs: Any) -> Callable[[Callable[..., Any]], Answer]:
-        """Register `view(accepted, socket)` for WebSocket requests to `path`; it runs a whole session."""
+        """Register `view(call)` for WebSocket requests to `path`; its response takes the connection."""
 
         def decorator(view: Callable[..., Any]) -> Answer:
             def answer(state: HubState, request: Request) -> Response:
                 call = Call(state, request)
                 try:
                     _check(call)
-                    return _accept(call, view)
+                    response: Response = view(call)
+                    return response
                 except AgentlipError as error:
                     return answer_error(call, error)
                 except (ConfigError, StorageError) as error:
@@ -88,7 +81,7 @@ sock = HubSock()
 
 def register(bp: Blueprint) -> dict[str, Answer]:
     """Add the WebSocket route, and the same for plain requests, which get to know what is missing."""
-    answer = sock.route("/ws", bp=bp)(run_session)
+    answer = sock.route("/ws", bp=bp)(_accept)
     bp.add_url_rule("/ws", "ws_plain", view_of(answer, ("GET",)), methods=METHODS, merge_slashes=False)
     return {"/ws": answer}
 
@@ -143,121 +136,9 @@ def _check(call: Call) -> None:
     state.store.check_file()
 
 
-def _accept(call: Call, view: Callable[..., Any]) -> Response:
-    """See that there is room and a socket; the rest is left to the time when the server iterates the response.
-
-    Functions that a host runs after each request come between, and may fail, or put another answer in its place.
-    """
+def _accept(call: Call) -> Response:
+    """The answer that becomes a WebSocket."""
     call.state.calls += 1
-    try:
-        taken = find_socket(call.environ)
-    except Exception as error:
-        raise InvalidInput("The WebSocket handshake failed") from error
-    capacity.check(
-        call.state.hub, call.environ, "WebSockets"
-    )  # not before: a test client, which has no socket, says nothing of the server
-    if not call.state.hub.has_room:
-        raise ServiceUnavailable("connection limit")
     response = (current_app.response_class if current_app else Response)(status=101)
-    session = partial(_hold, _Accepted(call), view, taken)
-    # An attribute and not a class of ours, in whose place Flask would put the class of a host.
-    at_the_end = response._on_close  # not the response itself, which would stay as long as the WebSocket
-    response.get_app_iter = lambda environ: _Iteration(environ, session, at_the_end)  # type: ignore[method-assign]
-    return response
-
-
-class _Accepted:
-    """What a WebSocket still needs of the request that opened it, which is dropped."""
-
-    __slots__ = ("is_welcome", "key", "path", "request_id", "state")
-
-    def __init__(self, call: Call) -> None:
-        self.state = call.state
-        self.path = call.path
-        self.request_id = call.request_id
-        self.key: str = call.environ["HTTP_SEC_WEBSOCKET_KEY"]
-        self.is_welcome = _welcome(call)
-
-    def log(self, event: str, fields: dict[str, Any]) -> None:
-        if logger.isEnabledFor(logging.INFO):
-            names = {"path": self.path, "request_id": self.request_id, "instance_id": self.state.instance_id}
-            logs.log_fields(logger, event, {"event": event} | names | fields)
-
-
-class _Iteration:
-    """The body of the response: it yields nothing, and its first step is the whole session.
-
-    Our own worker runs it later, when the request is forgotten.
-    """
-
-    def __init__(
-        self, environ: dict[str, Any], session: Callable[[], None], at_the_end: Sequence[Callable[[], Any]]
-    ) -> None:
-        self._run: Callable[[], None] | None = session
-        self._environ = environ
-        self._at_the_end = at_the_end
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        run, self._run = self._run, None
-        if run is not None and not handover.hand_over(self._environ, run):
-            run()
-        raise StopIteration
-
-    def close(self) -> None:
-        """Call what was given to `response.call_on_close`."""
-        for function in self._at_the_end:
-            function()
-
-
-def _hold(accepted: _Accepted, view: Callable[..., Any], taken: Any) -> None:
-    """Run the view in a connection slot. Never raises; the connection is over afterwards."""
-    hub = accepted.state.hub
-    reserved = hub.reserve()
-    try:
-        if reserved:
-            switch_protocols(taken, accepted.key, accepted.state.settings.send_timeout)
-            view(accepted, taken)
-        else:  # others came in since `_accept`
-            taken.sendall(bare_answer(ServiceUnavailable("connection limit")))
-    except OSError:
-        pass  # the peer has left already
-    finally:
-        if reserved:
-            hub.release()
-        with suppress(OSError):
-            taken.shutdown(socket.SHUT_RDWR)
-
-
-def run_session(accepted: _Accepted, taken: Any) -> None:
-    """Run one WebSocket to its end. Never raises: the server would write an error page into the stream."""
-    hub = accepted.state.hub
-    session: Session | None = None
-    transport: SocketTransport | None = None
-    started = time.monotonic()
-    try:
-        transport = SocketTransport(stream_of(taken), accepted.state.settings)
-        session = hub.open(transport)
-        session.is_welcome = accepted.is_welcome
-        accepted.log("connect", {})
-        transport.run(session)
-    except Exception:
-        logger.exception("A WebSocket failed")
-    finally:
-        if transport is not None:
-            transport.finish()
-        if session is not None:
-            hub.leave(session)
-        closed = session.closed_with if session is not None else None
-        code = closed.code if closed is not None else 1006
-        accepted.log("disconnect", {"code": code, "duration_ms": round(1000 * (time.monotonic() - started), 1)})
-
-
-def _welcome(call: Call) -> Callable[[], bool] | None:
-    """Whether the browser's session that opened the WebSocket is still good; None when it was opened by other right."""
-    if call.caller is None or call.caller.lane != PERSON or not call.caller.credential:
-        return None
-    state = call.state
-    return partial(logins.is_good, state.settings.db.parent, state.token, call.caller.credential)
+    greeting = switching_protocols(call.environ["HTTP_SEC_WEBSOCKET_KEY"])
+    return take(call, response, lambda _environ: greeting, SocketTransport)

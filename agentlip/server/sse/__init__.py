@@ -1,0 +1,1 @@
+"""Server-sent events: the log as a stream over plain HTTP."""
