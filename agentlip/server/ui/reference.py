@@ -79,7 +79,8 @@ def _resolved(schema: Json, described: Json) -> Json:
 
 def _answer(answer: Json, described: Json) -> Json:
     answer = _resolved(answer, described)
-    schema = answer["content"]["application/json"]["schema"]
+    (content,) = answer["content"].values()
+    schema = content["schema"]
     shapes = [_resolved(each, described) for each in schema.get("anyOf", [schema])]
     return {"text": answer["description"], "shapes": [list(each.get("properties", ())) for each in shapes]}
 
