@@ -151,6 +151,22 @@ class Forbidden(AgentlipError):
     message = "Not allowed"
 
 
+class SenderMismatch(AgentlipError):
+    """An agent's token speaks for that agent alone."""
+
+    code = "SENDER_MISMATCH"
+    status = 403
+    message = "The sender is not the agent whose token this is"
+
+
+class Conflict(AgentlipError):
+    """`details` holds `reason`, which is `ALREADY_EXISTS`, and `id`: of what has the name."""
+
+    code = "CONFLICT"
+    status = 409
+    message = "There is one already"
+
+
 class NotFound(AgentlipError):
     code = "NOT_FOUND"
     status = 404

@@ -16,6 +16,8 @@ from agentlip.model import (
     KNOWN_EVENTS,
     PAYLOADS,
     AddAttachment,
+    AgentCreated,
+    ChangeAgent,
     ChangeMessage,
     CreateChannel,
     Entity,
@@ -26,7 +28,7 @@ from agentlip.model import (
     TopicRenamed,
 )
 from agentlip.model.fields import checks_of, request_of
-from agentlip.server.http import attachments, channels, events, health, messages, search, topics
+from agentlip.server.http import agents, attachments, channels, events, health, messages, search, topics
 
 
 @pytest.fixture
@@ -46,11 +48,14 @@ def test_each_event_of_the_hub_has_the_payload_of_its_name(hub: Any) -> None:
     hub.edit(message.id, "new")
     hub.move(message.id, other.id)
     hub.delete(message.id, "me")
+    agent = hub.create_agent("a", description="d").agent
+    hub.change_agent("a", ChangeAgent(kind="service"))
     found = {event.name: event.payload for event in hub.events(after=0)}
     assert {name: type(payload) for name, payload in found.items()} == {
         name: kind for name, kind in PAYLOADS.items() if name != "message.enriched"
     }
     assert found["message.created"] == MessageCreated(message)
+    assert found["agent.created"] == AgentCreated(agent)
     assert found["topic.renamed"] == TopicRenamed(topic.id, "a", "c")
     assert set(PAYLOADS) == set(KNOWN_EVENTS)
 
@@ -64,10 +69,10 @@ def test_what_does_not_fit_has_no_payload(name: str, data: object) -> None:
 
 
 def test_every_endpoint_of_the_api_declares_what_it_takes_and_answers() -> None:
-    for noun in (attachments, channels, events, health, messages, search, topics):
+    for noun in (agents, attachments, channels, events, health, messages, search, topics):
         for endpoint in noun.ENDPOINTS:
-            assert endpoint.result is not None, endpoint
-            assert (endpoint.request is None) == (endpoint.method == "GET"), endpoint
+            assert (endpoint.result is None) == endpoint.streams, endpoint
+            assert (endpoint.request is None) == (endpoint.method in ("GET", "DELETE")), endpoint
 
 
 @pytest.mark.parametrize(

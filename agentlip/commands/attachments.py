@@ -32,6 +32,8 @@ class Attachments(Noun):
     def attach(self, topic_id: str, asked: AddAttachment) -> AttachmentResult:
         """As add_attachment, of a request."""
         fields.key(topic_id, "topic_id")
+        self._see_topic(topic_id)
+        self._see_message(asked.source_message_id)
         checks.refuse_nul(asked.value_json, "value_json")
         if asked.kind in _LINK_KINDS:
             check_link(asked.value_json)
@@ -53,4 +55,5 @@ class Attachments(Noun):
         """A page of a topic's attachments, newest first; `before_id` is the last of the page before."""
         topic_id, kind = fields.key(topic_id, "topic_id"), None if kind is None else fields.key(kind, "kind")
         limit, before_id = checks.limit(limit), checks.optional_id(before_id, "before_id")
+        self._see_topic(topic_id)
         return AttachmentPage(*self._home.store.read_page(queries.attachments, topic_id, kind, limit, before_id))

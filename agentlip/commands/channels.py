@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import Forbidden
 from ..model import PAGE_ROWS, Channel, ChannelPage, ChannelResult, CreateChannel
 from ..store import mutations, queries
 from . import checks
@@ -17,6 +18,8 @@ class Channels(Noun):
 
     def add_channel(self, asked: CreateChannel) -> ChannelResult:
         """As create_channel, of a request."""
+        if self._confined is not None:
+            raise Forbidden("This token is confined to channels that are there")
         return self._change(ChannelResult, mutations.create_channel, asked.name, asked.description, heavy=True)
 
     def channels(self) -> list[Channel]:
@@ -31,4 +34,5 @@ class Channels(Noun):
     def channel_page(self, limit: int = PAGE_ROWS, after_id: str | None = None) -> ChannelPage:
         """A page of the channels by name; `after_id` is the last of the page before."""
         limit, after_id = checks.limit(limit), checks.optional_id(after_id, "after_id")
-        return ChannelPage(*self._home.store.read_page(queries.channels, limit, after_id))
+        self._see_channel(after_id)
+        return ChannelPage(*self._home.store.read_page(queries.channels, limit, after_id, self._confined))

@@ -15,6 +15,7 @@ import orjson
 
 from ..store.decoding import as_json
 from ..store.retries import Replayed, Retry, under
+from .agents import Agents
 from .attachments import Attachments
 from .channels import Channels
 from .log import Log
@@ -26,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Commands(Channels, Topics, Messages, Attachments, Log):
+class Commands(Channels, Topics, Messages, Attachments, Log, Agents):
     """All nouns as one object."""
 
     def once(self, key: str, change: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -62,7 +62,7 @@ class Log(Noun):
         """As `events`, with the head of the log and whether there are more; with `tail` its last ones instead."""
         after = fields.number(after, "after", 0)
         limit = checks.limit(limit) if tail is None else fields.number(tail, "tail", 1, checks.MAX_LIMIT)
-        in_channels, in_topics = checks.ids(channels, "channels"), checks.ids(topics, "topics")
+        in_channels, in_topics = self.visible(checks.ids(channels, "channels"), checks.ids(topics, "topics"))
         head = self._home.store.latest()
         if not in_channels and not in_topics and (in_channels is not None or in_topics is not None):
             return EventPage(head, [])
@@ -93,7 +93,7 @@ class Log(Noun):
         page = look()
         if page.events or not seconds:
             return page
-        with self._home.hub.wait(seconds, *wanted, is_gone) as waiting:
+        with self._home.hub.wait(seconds, *self.visible(*wanted), is_gone) as waiting:
             page = look()
             while not page.events and waiting.goes_on():
                 page = look()
@@ -120,7 +120,8 @@ class Log(Noun):
         if listener is not None and not callable(listener):
             raise InvalidInput("listener must be callable")
         cursor = self._home.store.latest() if after is None else fields.number(after, "after", 0)
-        return self._home.hub.follow(cursor, checks.ids(channels, "channels"), checks.ids(topics, "topics"), listener)
+        seen = self.visible(checks.ids(channels, "channels"), checks.ids(topics, "topics"))
+        return self._home.hub.follow(cursor, *seen, listener)
 
 
 def _entity_of(scope: Scope) -> Entity:

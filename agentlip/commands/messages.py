@@ -32,14 +32,17 @@ class Messages(Noun):
 
     def post(self, asked: PostMessage) -> tuple[MessageResult, list[int]]:
         """As post_message, of a request; with the ids of all events: the message's, then those of its attachments."""
+        self._speak_as(asked.sender)
+        self._see_topic(asked.topic_id)
         urls = self._home.settings.url_allow, self._home.settings.url_block
+        agent_id = None if self._caller is None else self._caller.agent.id
         appended: list[int] = []
 
         def posted(message: Message, event_ids: list[int]) -> MessageResult:
             appended[:] = event_ids
             return MessageResult(message, event_ids[0])
 
-        wanted = asked.topic_id, asked.sender, asked.content_raw, *urls
+        wanted = asked.topic_id, asked.sender, asked.content_raw, *urls, agent_id
         return self._change(posted, mutations.post_message, *wanted), appended
 
     def edit(self, message_id: str, content_raw: str, expected_version: int | None = None) -> MessageResult:
@@ -66,10 +69,13 @@ class Messages(Noun):
         """As edit, delete and move, of a request."""
         version = asked.expected_version
         fields.key(message_id, "message_id")
+        self._see_message(message_id)
         if isinstance(asked, EditMessage):
             return self._change(MessageResult, mutations.edit_message, message_id, asked.content_raw, version)
         if isinstance(asked, DeleteMessage):
+            self._speak_as(asked.actor)
             return self._change(MessageResult, mutations.delete_message, message_id, asked.actor, version)
+        self._see_topic(asked.to_topic_id)
         wanted = message_id, asked.to_topic_id, asked.mode, version
 
         def moved(*event_ids: int) -> MoveResult:
@@ -78,7 +84,9 @@ class Messages(Noun):
         return self._change(moved, mutations.move_message, *wanted, heavy=asked.mode != "one")
 
     def message(self, message_id: str) -> Message:
-        return self._home.store.read(queries.message, fields.key(message_id, "message_id"))
+        found = self._home.store.read(queries.message, fields.key(message_id, "message_id"))
+        self._see(found.channel_id, "Message not found")
+        return found
 
     def messages(
         self,
@@ -95,6 +103,8 @@ class Messages(Noun):
         limit = checks.limit(limit)
         where = (checks.optional_id(channel_id, "channel_id"), checks.optional_id(topic_id, "topic_id"))
         between = (checks.optional_id(before_id, "before_id"), checks.optional_id(after_id, "after_id"))
+        self._see_channel(where[0])
+        self._see_topic(where[1])
         return MessagePage(*self._home.store.read_page(queries.messages, *where, limit, *between))
 
     def search(
@@ -112,4 +122,7 @@ class Messages(Noun):
         """
         q, limit = fields.text(q, "q", fields.MAX_QUERY_CHARS), checks.limit(limit)
         where = (checks.optional_id(channel_id, "channel_id"), checks.optional_id(topic_id, "topic_id"))
-        return self._home.store.search(q, *where, limit, checks.optional_id(before_id, "before_id"))
+        self._see_channel(where[0])
+        self._see_topic(where[1])
+        before_id = checks.optional_id(before_id, "before_id")
+        return self._home.store.search(q, *where, limit, before_id, self._confined)

@@ -78,6 +78,19 @@ class Transport(Protocol):
         """A closing connection whose peer has used up its time."""
 
 
+Ids = frozenset[str] | None
+
+
+class Guest(Protocol):
+    """Who is at the other end, if that is of importance."""
+
+    def farewell(self) -> wire.Close | None:
+        """How the session ends, once it must; asked at each tick."""
+
+    def visible(self, channels: Ids, topics: Ids) -> tuple[Ids, Ids]:
+        """What may be seen of these; both None means everything. Raises AgentlipError when it cannot be found out."""
+
+
 class Home(Protocol):
     """What a session needs of its hub."""
 
@@ -104,7 +117,7 @@ class Session:
         "closed_with",
         "cursor",
         "encode",
-        "is_welcome",
+        "guest",
         "opened",
         "subscription",
         "transport",
@@ -123,7 +136,7 @@ class Session:
         self.opened = time.monotonic()
         self._next_ping = self.opened + min(hub.settings.ping_interval, transport.ping_seconds)
         self.closed_with: wire.Close | None = None
-        self.is_welcome: Callable[[], bool] | None = None  # asked with each ping, of a person who may sign out
+        self.guest: Guest | None = None  # whose leave may end, or who may not see everything
 
     @property
     def state(self) -> State:
@@ -142,8 +155,11 @@ class Session:
 
     def answer(self, hello: wire.Hello) -> None:
         """Begin with what the hello asks for; for the reader, once."""
+        wanted = hello.channels, hello.topics
         try:
             oldest, head = self._hub.store.bounds()
+            if self.guest is not None:
+                wanted = self.guest.visible(*wanted)
         except Exception:
             self._replay_failed()
             return
@@ -152,7 +168,7 @@ class Session:
             reason = "epoch"
         elif hello.after_event_id > head:
             reason = "ahead"
-        self.subscription = Subscription(hello.channels, hello.topics)
+        self.subscription = Subscription(*wanted)
         self.cursor = int(min(hello.after_event_id, head))
         self._boundary = head  # the tailer may be behind it; a replay is paced, so it goes there by itself
         self._stage = State.REPLAY
@@ -260,9 +276,8 @@ class Session:
             self.close(wire.HELLO_TIMEOUT)
         elif self.transport.is_answered and now - self.transport.last_inbound > 2 * self._hub.settings.ping_interval:
             self.drop()
+        elif self.guest is not None and (farewell := self.guest.farewell()) is not None:
+            self.close(farewell)
         elif now >= self._next_ping:
             self._next_ping = now + min(self._hub.settings.ping_interval, self.transport.ping_seconds)
-            if self.is_welcome is None or self.is_welcome():
-                self.transport.ping()
-            else:
-                self.close(wire.SIGNED_OUT)
+            self.transport.ping()

@@ -4,6 +4,28 @@ Field order is key order in JSON (docs/protocol.md, section 3). HTTP, host code,
 API all take these types.
 """
 
+from .agents import (
+    ALL_SCOPES,
+    Agent,
+    AgentAnswer,
+    AgentCreated,
+    AgentListed,
+    AgentPage,
+    AgentResult,
+    AgentUpdated,
+    ChangeAgent,
+    CreateAgent,
+    CreateToken,
+    Identity,
+    NewAgent,
+    NewToken,
+    RotatedToken,
+    RotateTokens,
+    Token,
+    TokenAnswer,
+    TokenPage,
+    WhoAmI,
+)
 from .attachments import (
     AddAttachment,
     Attachment,
@@ -16,6 +38,7 @@ from .channels import Channel, ChannelCreated, ChannelPage, ChannelResult, Chann
 from .events import (
     KNOWN_EVENTS,
     PAYLOADS,
+    UNSCOPED,
     Entity,
     EntityName,
     Event,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct, ValidationError, convert
 
-from . import attachments, channels, messages, topics  # noqa: F401  (their payloads)
+from . import agents, attachments, channels, messages, topics  # noqa: F401  (their payloads)
 from .fields import Id, Limit, Offset, Tail, Wait
 from .payload import Payload
 from .result import Result
@@ -20,6 +20,8 @@ from .result import Result
 PAYLOADS: dict[str, type[Payload]] = {kind.event: kind for kind in Payload.__subclasses__()}
 # Which scope ids an event of a known name must carry.
 KNOWN_EVENTS = {name: kind.scope_ids for name, kind in PAYLOADS.items()}
+# Those that concern no channel: they reach whoever wants everything.
+UNSCOPED = frozenset(name for name, ids in KNOWN_EVENTS.items() if not ids)
 
 
 class Scope(NamedTuple):

@@ -23,6 +23,7 @@ MAX_NAME_CHARS = 100
 MAX_QUERY_CHARS = 2048
 MAX_NUMBER = (1 << 63) - 1
 MAX_WAIT_SECONDS = 50
+MAX_LIFETIME = 10 * 366 * 86_400  # seconds of a token
 _ID_PATTERN = "[a-zA-Z0-9_-]{1,64}"
 _ID = re.compile(_ID_PATTERN)
 
@@ -130,6 +131,26 @@ def _text(check: Callable[..., str], most: int, least: int = 1, **more: int) -> 
     return Meta(min_length=least, max_length=most, extra={"check": partial(check, max_chars=most, **more)})
 
 
+def pattern(value: Any, name: str, expression: re.Pattern[str], words: str) -> str:
+    """A string that the expression matches whole; `words` say what that is."""
+    if not isinstance(value, str) or expression.fullmatch(value) is None:
+        raise InvalidInput(f"{name} must be {words}")
+    return value
+
+
+def flag(value: Any, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{name} must be true or false")
+    return value
+
+
+def some(value: Any, name: str, of: Check, most: int) -> list[Any]:
+    """A list of 1 to `most` values, each checked by `of` and taken once."""
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= most:
+        raise InvalidInput(f"{name} must be a list of 1 to {most}")
+    return list(dict.fromkeys(of(each, name) for each in value))
+
+
 MoveMode = Literal["one", "later", "all"]
 
 Name = Annotated[str, _text(label, MAX_NAME_CHARS)]
@@ -147,6 +168,30 @@ NewContent = Annotated[str, Meta(min_length=1, max_length=MAX_CONTENT_BYTES, ext
 Version = Annotated[int, Meta(ge=1, le=MAX_NUMBER, extra={"check": version})]
 Mode = Annotated[MoveMode, Meta(extra={"check": partial(one_of, words=get_args(MoveMode))})]
 JsonObject = Annotated[dict[str, Any], Meta(extra={"check": json_object})]
+_AGENT_NAME = "[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?"
+_NAME_WORDS = "1 to 64 characters of a-z, 0-9, '.', '_' and '-', and begin and end with a letter or a digit"
+AgentName = Annotated[
+    str,
+    Meta(
+        pattern=f"^{_AGENT_NAME}$",
+        extra={"check": partial(pattern, expression=re.compile(_AGENT_NAME), words=_NAME_WORDS)},
+    ),
+]
+AgentKinds = Literal["agent", "person", "service"]
+AgentKind = Annotated[AgentKinds, Meta(extra={"check": partial(one_of, words=get_args(AgentKinds))})]
+ScopeWord = Literal["read", "write", "admin"]
+Scopes = Annotated[
+    list[ScopeWord],
+    Meta(
+        min_length=1,
+        extra={"check": partial(some, of=partial(one_of, words=get_args(ScopeWord)), most=len(get_args(ScopeWord)))},
+    ),
+]
+Ids = Annotated[list[str], Meta(min_length=1, max_length=1000, extra={"check": partial(some, of=an_id, most=1000)})]
+TokenLabel = Annotated[str, _text(label, 100)]
+Lifetime = Annotated[int, Meta(ge=1, le=MAX_LIFETIME, extra={"check": partial(number, low=1, high=MAX_LIFETIME)})]
+GraceSeconds = Annotated[int, Meta(ge=0, le=86_400, extra={"check": partial(number, low=0, high=86_400)})]
+Flag = Annotated[bool, Meta(extra={"check": flag})]
 # Of query strings.
 Id = Annotated[str, Meta(pattern=f"^{_ID_PATTERN}$", extra={"check": an_id})]
 Limit = Annotated[int, Meta(ge=1, extra={"cap": PAGE_ROWS})]  # more is taken for the cap

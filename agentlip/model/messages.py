@@ -24,9 +24,12 @@ class Message(Struct, frozen=True, gc=False):
     edited_at: str | None
     deleted_at: str | None
     deleted_by: str | None
+    agent_id: str | None = None  # of the agent that the sender was verified to be
 
 
 class PostMessage(Request):
+    """With an agent's token the `sender` may be absent: it is the agent."""
+
     topic_id: RowKey
     sender: Person
     content_raw: NewContent

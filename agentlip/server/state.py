@@ -27,6 +27,7 @@ from ..store.store import Store
 from ..workspace.folder import prepare_folder
 from ..workspace.token import load_or_make_token
 from .access import tokens
+from .access.directory import Directory
 from .access.hosts import AllowedHosts
 from .access.limits import RateLimiter
 from .http.deadlines import Deadlines
@@ -114,6 +115,7 @@ class HubState:
         self._store: Store
         self._hub: Hub
         self._token: str
+        self._directory: Directory
         self._finalizer: finalize[..., HubState]
         self._failure: tuple[float, Exception] | None = None  # when the last start failed, and why
         self._logged: tuple[float, str] = (0.0, "")
@@ -182,7 +184,7 @@ class HubState:
             self._finalizer = finalize(self, _abandon, _process, concurrency.spawner(), store, hub)
             self._finalizer.atexit = False
             half_made.pop_all()
-        self._token, self._store, self._hub = token, store, hub
+        self._token, self._store, self._hub, self._directory = token, store, hub, Directory(store)
         self._started_in = _process
         _started.add(self)
 
@@ -214,6 +216,13 @@ class HubState:
         if self._started_in is not _process:
             self.start()
         return self._token
+
+    @property
+    def directory(self) -> Directory:
+        """The agents' tokens."""
+        if self._started_in is not _process:
+            self.start()
+        return self._directory
 
     def bears_token(self) -> bool:
         """Whether the current request shows the hub's token; for `authorize`, where logins and agents both come."""

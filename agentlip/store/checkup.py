@@ -169,7 +169,7 @@ def _log_ids(connection: sqlite3.Connection) -> Iterator[Finding]:
 
 def _log_rows(connection: sqlite3.Connection) -> Iterator[Finding]:
     known = " ".join(
-        f"WHEN '{name}' THEN " + " OR ".join(f"coalesce(scope_{key}, '') = ''" for key in keys)
+        f"WHEN '{name}' THEN " + (" OR ".join(f"coalesce(scope_{key}, '') = ''" for key in keys) or "FALSE")
         for name, keys in KNOWN_EVENTS.items()
     )
     none = " || ".join(

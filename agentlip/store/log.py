@@ -14,7 +14,7 @@ import orjson
 
 from .. import wire
 from ..errors import InvalidInput, LogAtEnd
-from ..model import KNOWN_EVENTS, Entity, Event, Scope
+from ..model import KNOWN_EVENTS, UNSCOPED, Entity, Event, Scope
 from .decoding import as_text, in_any_bytes
 from .page import Row, rows_of
 
@@ -89,7 +89,7 @@ def append(connection: sqlite3.Connection, ts: str, name: str, scope: Scope, ent
     Raises InvalidInput when the name is known and a scope id it needs is missing, or no id is given; LogAtEnd.
     """
     needed = KNOWN_EVENTS.get(name, ())
-    if not any(scope) or any(not getattr(scope, key) for key in needed):
+    if not (any(scope) or name in UNSCOPED) or any(not getattr(scope, key) for key in needed):
         raise InvalidInput(f"The event needs the scope ids {', '.join(needed) or 'of a channel or topic'}")
     try:
         cursor = connection.execute(_APPEND, (ts, name, *scope, *entity, data_json))

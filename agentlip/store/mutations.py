@@ -32,7 +32,7 @@ from ..model import (
     TopicRenamed,
 )
 from ..model.fields import MoveMode
-from . import names, queries
+from . import agents, names, queries
 from .decoding import read_rows
 from .urls import find_urls
 from .writer import Transaction
@@ -99,16 +99,24 @@ def post_message(
     content_raw: str,
     url_allow: Sequence[re.Pattern[str]] = (),
     url_block: Sequence[re.Pattern[str]] = (),
+    agent_id: str | None = None,
 ) -> tuple[Message, list[int]]:
-    """Insert a message and attach the URLs it names; the first id is that of `message.created`."""
+    """Insert a message and attach the URLs it names; the first id is that of `message.created`.
+
+    `agent_id` is of the agent that the sender was verified to be.
+    """
     channel_id = _touch(transaction, topic_id)
     now = transaction.now
-    message = Message(transaction.new_id("msg_"), topic_id, channel_id, sender, content_raw, 1, now, None, None, None)
+    message = Message(
+        transaction.new_id("msg_"), topic_id, channel_id, sender, content_raw, 1, now, None, None, None, agent_id
+    )
     transaction.execute(
         "INSERT INTO messages (id, topic_id, channel_id, sender, content_raw, version, created_at) "
         "VALUES (?, ?, ?, ?, ?, 1, ?)",
         (message.id, topic_id, channel_id, sender, content_raw, now),
     )
+    if agent_id is not None:
+        agents.sign(transaction, message.id, agent_id)
     event_ids = [
         transaction.append(
             "message.created", Scope(channel_id, topic_id), Entity("message", message.id), MessageCreated(message)

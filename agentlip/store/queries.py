@@ -5,13 +5,16 @@ With `brief` a list raises TooLong when it is better read on a native thread; se
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..errors import NotFound
 from ..model import PAGE_ROWS, Attachment, Channel, Message, Topic
-from .decoding import json_value, read_rows
-from .page import page_of
+from . import additions
+from .decoding import as_text, json_value, read_rows
+from .page import Row, page_of
 
 _CHANNEL = "SELECT id, name, description, created_at FROM channels"
 _TOPIC = "SELECT id, channel_id, title, created_at, updated_at FROM topics"
@@ -25,16 +28,24 @@ _ATTACHMENT = (
 
 
 def channels(
-    connection: sqlite3.Connection, limit: int = PAGE_ROWS, after_id: str | None = None, brief: bool = False
+    connection: sqlite3.Connection,
+    limit: int = PAGE_ROWS,
+    after_id: str | None = None,
+    among: Iterable[str] | None = None,
+    brief: bool = False,
 ) -> tuple[list[Channel], bool]:
     """A page of the channels by name, and whether more follow; `after_id` is the last of the page before.
 
-    Raises NotFound when there is no such channel.
+    `among` are the ids of those that count, None for all. Raises NotFound when there is no such channel.
     """
-    where, values = "", list[Any]()
+    conditions, values = ["TRUE"], list[Any]()
     if after_id is not None:
-        where, values = "WHERE name > (SELECT name FROM channels WHERE id = ?)", [channel(connection, after_id).id]
-    sql = f"{_CHANNEL} {where} ORDER BY name LIMIT ?"
+        conditions.append("name > (SELECT name FROM channels WHERE id = ?)")
+        values.append(channel(connection, after_id).id)
+    if among is not None:
+        conditions.append("id IN (SELECT value FROM json_each(?))")
+        values.append(json.dumps(sorted(among)))
+    sql = f"{_CHANNEL} WHERE {' AND '.join(conditions)} ORDER BY name LIMIT ?"
     rows, has_more = page_of(connection, sql, (*values, limit + 1), limit, brief)
     return [Channel(*row) for row in rows], has_more
 
@@ -65,12 +76,29 @@ def topic(connection: sqlite3.Connection, topic_id: str) -> Topic:
     return Topic(*rows[0])
 
 
+def topics_in(connection: sqlite3.Connection, topic_ids: Iterable[str], channel_ids: Iterable[str]) -> set[str]:
+    """Those of the topics that are in one of the channels."""
+    lists = "id IN (SELECT value FROM json_each(?)) AND channel_id IN (SELECT value FROM json_each(?))"
+    given = json.dumps(sorted(topic_ids)), json.dumps(sorted(channel_ids))
+    return {row[0] for row in connection.execute(f"SELECT id FROM topics WHERE {lists}", given).fetchall()}
+
+
 def message(connection: sqlite3.Connection, message_id: str) -> Message:
     """Raises NotFound."""
     rows = read_rows(connection, f"{_MESSAGE} WHERE id = ?", (message_id,))
     if not rows:
         raise NotFound("Message not found")
-    return Message(*rows[0])
+    return messages_of(connection, rows)[0]
+
+
+def messages_of(connection: sqlite3.Connection, rows: Sequence[Row]) -> list[Message]:
+    """Rows of the table as messages, each with the agent that its sender was verified to be."""
+    if not rows or not additions.are_made(connection):
+        return [Message(*row) for row in rows]
+    ids = json.dumps([as_text(row[0]) for row in rows])
+    sql = "SELECT message_id, agent_id FROM message_agents WHERE message_id IN (SELECT value FROM json_each(?))"
+    agents = dict(connection.execute(sql, (ids,)).fetchall())
+    return [Message(*(*row, agents.get(row[0]))) for row in rows]
 
 
 def messages(
@@ -100,7 +128,7 @@ def messages(
     direction = "DESC" if after_id is None else "ASC"
     sql = f"{_MESSAGE} WHERE {' AND '.join(conditions)} ORDER BY id {direction} LIMIT ?"
     rows, has_more = page_of(connection, sql, (*values, limit + 1), limit, brief)
-    page = [Message(*row) for row in rows]
+    page = messages_of(connection, rows)
     if after_id is not None:
         page.reverse()
     return page, has_more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,9 +50,15 @@ class ReadOnly:
         return self.read(query, *args)
 
     def search(
-        self, text: str, channel_id: str | None, topic_id: str | None, limit: int, before_id: str | None = None
+        self,
+        text: str,
+        channel_id: str | None,
+        topic_id: str | None,
+        limit: int,
+        before_id: str | None = None,
+        among: Iterable[str] | None = None,
     ) -> SearchPage:
-        return self.read(search.search, search.words_of(text), channel_id, topic_id, limit, before_id)
+        return self.read(search.search, search.words_of(text), channel_id, topic_id, limit, before_id, among)
 
     def latest(self) -> int:
         return self.read(log.latest)

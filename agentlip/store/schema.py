@@ -108,7 +108,7 @@ _COLUMNS = {
 }
 
 
-def _statements(script: str) -> list[str]:
+def statements(script: str) -> list[str]:
     """Split a script into statements; `executescript` would commit the open transaction."""
     statements, pending = [], ""
     for line in script.splitlines(keepends=True):
@@ -120,7 +120,7 @@ def _statements(script: str) -> list[str]:
 
 
 def _to_version_1(connection: sqlite3.Connection, now_ms: int) -> None:
-    for statement in _statements(_TABLES):
+    for statement in statements(_TABLES):
         connection.execute(statement)
     connection.executemany(
         "INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)",

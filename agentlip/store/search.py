@@ -7,16 +7,18 @@ the optional table `messages_fts`, the index answers: it finds whole words only,
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import InvalidInput
-from ..model import Message, SearchPage
+from ..model import SearchPage
 from . import full_text
 from .decoding import encoding_of
 from .page import Row, page_of
+from .queries import messages_of
 
 MAX_SECONDS = 5.0
 QUICK_SECONDS = 0.5
@@ -27,7 +29,7 @@ _COLUMNS = (
 )
 _WANTED = (
     "(?1 IS NULL OR m.channel_id = ?1) AND (?2 IS NULL OR m.topic_id = ?2) AND (?3 IS NULL OR m.id < ?3) "
-    "AND m.deleted_at IS NULL"
+    "AND (?6 IS NULL OR m.channel_id IN (SELECT value FROM json_each(?6))) AND m.deleted_at IS NULL"
 )
 _SCAN = (
     f"SELECT {_COLUMNS} FROM messages m WHERE {{scope}}m.deleted_at IS NULL AND holds(CAST(m.content_raw AS BLOB)) "
@@ -38,8 +40,9 @@ _INDEXED = (
     f"WHERE messages_fts MATCH ?4 AND {_WANTED} ORDER BY m.id DESC LIMIT ?5"
 )
 
-_Where = tuple[str | None, str | None, str | None]  # a channel, a topic, the message before which
-_TESTS = ("channel_id =", "topic_id =", "id <")
+# A channel, a topic, the message before which, a list of channels as JSON.
+_Where = tuple[str | None, str | None, str | None, str | None]
+_TESTS = ("channel_id = ?", "topic_id = ?", "id < ?", "channel_id IN (SELECT value FROM json_each(?))")
 
 logger = logging.getLogger("agentlip.store")
 
@@ -60,15 +63,16 @@ def search(
     topic_id: str | None,
     limit: int,
     before_id: str | None = None,
+    among: Iterable[str] | None = None,
 ) -> SearchPage:
     """A page of matching messages that are not deleted; `before_id` is the last of the page before.
 
-    May take long: see Store.search.
+    `among` are the channels that count, None for all. May take long: see Store.search.
     """
-    where = (channel_id, topic_id, before_id)
+    where = (channel_id, topic_id, before_id, None if among is None else json.dumps(sorted(among)))
     found = _by_index(connection, words, where, limit)
     rows, has_more = found or _by_scan(connection, words, where, limit)
-    return SearchPage([Message(*row) for row in rows], has_more, found is not None)
+    return SearchPage(messages_of(connection, rows), has_more, found is not None)
 
 
 def _by_index(
@@ -79,7 +83,7 @@ def _by_index(
         return None
     match = " ".join('"' + word.replace('"', '""').replace("\0", " ") + '"' for word in words)
     try:
-        return page_of(connection, _INDEXED, (*where, match, limit + 1), limit)
+        return page_of(connection, _INDEXED, (*where[:3], match, limit + 1, where[3]), limit)
     except sqlite3.Error as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             raise
@@ -98,6 +102,6 @@ def _by_scan(connection: sqlite3.Connection, words: Sequence[str], where: _Where
 
     connection.create_function("holds", 1, holds, deterministic=True)
     given = [(test, value) for test, value in zip(_TESTS, where, strict=True) if value is not None]
-    conditions = "".join(f"m.{test} ? AND " for test, _ in given)
+    conditions = "".join(f"m.{test} AND " for test, _ in given)
     values = [value for _, value in given]
     return page_of(connection, _SCAN.format(scope=conditions), (*values, limit + 1), limit)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,13 +116,19 @@ class Store:
             raise ServiceUnavailable("the read took too long") from None
 
     def search(
-        self, text: str, channel_id: str | None, topic_id: str | None, limit: int, before_id: str | None = None
+        self,
+        text: str,
+        channel_id: str | None,
+        topic_id: str | None,
+        limit: int,
+        before_id: str | None = None,
+        among: Iterable[str] | None = None,
     ) -> SearchPage:
         """A page of matching messages, on a native thread; see search.search.
 
         Every search starts among the quick ones; one that takes long starts again among its like.
         """
-        wanted = (search.words_of(text), channel_id, topic_id, limit, before_id)
+        wanted = (search.words_of(text), channel_id, topic_id, limit, before_id, among)
         with suppress(TooLong):
             return self._read_within(search.QUICK_SECONDS, QUICK_SEARCH, search.search, *wanted)
         try:

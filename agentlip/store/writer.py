@@ -44,7 +44,10 @@ _IDLE_SECONDS = 60.0
 _CHECKPOINT_PAGES = 1000  # SQLite's default
 _CHECKPOINT_EVERY = 64  # commits
 _REPORTED = 4096
-_ID_TABLES = {"ch_": "channels", "topic_": "topics", "msg_": "messages", "att_": "topic_attachments"}
+_ID_TABLES = {
+    "ch_": "channels", "topic_": "topics", "msg_": "messages", "att_": "topic_attachments",
+    "agent_": "agents", "tok_": "agent_tokens",
+}  # fmt: skip
 _LAST_ID = "SELECT id FROM {0} WHERE id >= '{1}' AND id < '{1}{{' ORDER BY id DESC LIMIT 1"
 
 T = TypeVar("T")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
+from ..running_hub import TOKEN
 from .raw_http import dial, head
 
 
@@ -17,10 +18,18 @@ class Told(NamedTuple):
 class EventReader:
     """A stream that has begun; `receive_buffer` makes the kernel hold little of what is not read."""
 
-    def __init__(self, port: int, query: str = "", *lines: str, prefix: str = "", receive_buffer: int | None = None):
+    def __init__(
+        self,
+        port: int,
+        query: str = "",
+        *lines: str,
+        prefix: str = "",
+        receive_buffer: int | None = None,
+        token: str | None = TOKEN,
+    ):
         self.sock = dial(port, receive_buffer)
         self._buffer = b""
-        self.sock.sendall(head("GET", f"{prefix}/api/v1/events/stream?{query}", *lines))
+        self.sock.sendall(head("GET", f"{prefix}/api/v1/events/stream?{query}", *lines, token=token))
         self.status, *self.lines = self._until(b"\r\n\r\n").decode().split("\r\n")
 
     def __enter__(self) -> EventReader:

@@ -15,7 +15,7 @@ from .message_calls import event, ids, page, read, two_topics
 
 KEYS = [
     "id", "topic_id", "channel_id", "sender", "content_raw", "version", "created_at", "edited_at", "deleted_at",
-    "deleted_by",
+    "deleted_by", "agent_id",
 ]  # fmt: skip
 
 

@@ -78,7 +78,8 @@ def test_every_change_asked_for_again_gets_the_same_bytes_and_changes_nothing(hu
 
 def test_these_are_all_changes_there_are() -> None:
     known = {(call.method, re.sub(r"\{(\w+)\}", r"<\1_id>", call.path)) for call in CHANGES}
-    assert {(each.method, each.path) for each in ENDPOINTS if each.takes_key} == known
+    ours = [each for each in ENDPOINTS if not each.path.startswith(f"{API}/agents")]  # test_agents.py has those
+    assert {(each.method, each.path) for each in ours if each.takes_key} == known
 
 
 @pytest.mark.parametrize("call", CHANGES, ids=str)

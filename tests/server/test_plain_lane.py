@@ -24,9 +24,16 @@ from .raw_socket import RawSocket
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 UI_URLS = ["/ui/session", "/ui/data/status", "/ui/data/topics", "/ui/data/counts"]
 URLS = ["/health", "/ws", *UI_URLS] + [
-    f"/api/v1/{name}" for name in ("_ping", "channels", "topics", "messages", "search", "events", "openapi.json")
-]
-READ_ONLY = ("/health", "/ws", "/api/v1/openapi.json", "/api/v1/events", "/api/v1/search", *UI_URLS[1:])
+    f"/api/v1/{name}"
+    for name in (
+        "_ping", "channels", "topics", "messages", "search", "events", "events/stream", "agents", "whoami",
+        "openapi.json",
+    )
+]  # fmt: skip
+READ_ONLY = (
+    "/health", "/ws", "/api/v1/openapi.json", "/api/v1/events", "/api/v1/events/stream", "/api/v1/whoami",
+    "/api/v1/search", *UI_URLS[1:],
+)  # fmt: skip
 BEARERS = {"no token": None, "wrong token": "Bearer wrong", "token": f"Bearer {TOKEN}", "other scheme": "Basic eDp5"}
 OWN = {"date", "x-request-id", "x-ratelimit-remaining", "x-ratelimit-reset"}
 UPGRADE = {

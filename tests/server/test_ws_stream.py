@@ -52,7 +52,7 @@ def test_the_envelope_has_its_keys_in_the_order_of_the_contract(hub: Hub) -> Non
     assert event["data"] == {"message": posted["message"]}
     assert list(event["data"]["message"]) == [
         "id", "topic_id", "channel_id", "sender", "content_raw", "version", "created_at", "edited_at", "deleted_at",
-        "deleted_by",
+        "deleted_by", "agent_id",
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agentlip.errors import InvalidInput
-from agentlip.model import KNOWN_EVENTS, Entity, Event, Scope
+from agentlip.model import KNOWN_EVENTS, UNSCOPED, Entity, Event, Scope
 from agentlip.store import log
 from agentlip.store.store import Store
 from agentlip.store.writer import Transaction
@@ -54,7 +54,7 @@ SCOPES = [Scope(*values) for values in itertools.product(("c", None), ("t", None
 @pytest.mark.parametrize("name", [*KNOWN_EVENTS, "their.event"])
 def test_an_event_needs_the_scopes_of_its_name(store: Store, name: str, scope: Scope) -> None:
     needed = KNOWN_EVENTS.get(name, ())
-    if any(scope) and all(getattr(scope, key) for key in needed):
+    if (any(scope) or name in UNSCOPED) and all(getattr(scope, key) for key in needed):
         assert append(store, name, *scope) == store.latest() == 1
     else:
         with pytest.raises(InvalidInput):

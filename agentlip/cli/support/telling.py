@@ -38,6 +38,11 @@ def _new_channel(data: _Data, _places: Places) -> str:
     return f"new channel: {description}" if description else "new channel"
 
 
+def _kind_and_name(data: _Data) -> str:
+    agent = data.get("agent") or {}
+    return f"{agent.get('kind')} {agent.get('name')}" + (", disabled" if agent.get("disabled_at") else "")
+
+
 _TOLD: dict[str, Callable[[_Data, Places], str]] = {
     "channel.created": _new_channel,
     "topic.created": lambda _data, _places: "new topic",
@@ -48,6 +53,8 @@ _TOLD: dict[str, Callable[[_Data, Places], str]] = {
     "message.deleted": lambda data, _: f"deleted by {data.get('deleted_by')}",
     "message.moved_topic": _moved,
     "message.enriched": lambda data, _: f"enriched by {data.get('plugin_name')}",
+    "agent.created": lambda data, _: f"new {_kind_and_name(data)}",
+    "agent.updated": lambda data, _: f"changed {_kind_and_name(data)}",
 }
 
 

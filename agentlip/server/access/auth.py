@@ -19,6 +19,7 @@ from ...errors import (
     OriginNotAllowed,
     ServiceUnavailable,
 )
+from ...model import Identity
 from ..state import Authorize, HubState
 from . import logins, tokens
 from .limits import PERSON, PUBLIC, TOKEN, Caller
@@ -27,23 +28,48 @@ logger = logging.getLogger("agentlip.request")
 
 _AGENT = Caller(TOKEN, "the token")
 _SOMEBODY, _ANYBODY = Caller(PERSON), Caller(PUBLIC)  # of this address
+_READS = ("read", "page")
+# Which of its scopes an agent's token needs; the pages of people are not for it.
+_NEEDED = {"read": "read", "connect": "read", "write": "write", "admin": "admin"}
 
 
 def admit(state: HubState, environ: Mapping[str, Any], action: str) -> Caller:
-    """Who asks; raises unless the request may `read`, `write` or `connect` (open a WebSocket)."""
-    if state.authorize is not None:
-        if action != "read":  # a browser sends the host's cookies along, whichever page makes it call
-            check_origin(state.settings, environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", ""))
-        _ask_host(state.authorize, action)
-        return _AGENT if tokens.bears_token(state.token, environ) else _SOMEBODY
+    """Who asks; raises unless the request may do what an endpoint's access says, or `connect` (open a WebSocket)."""
     query_token = tokens.query_token(environ) if action == "connect" else None
+    identity = _agent_of(state, environ, query_token)
+    if identity is not None:
+        if action != "token" and _NEEDED.get(action) not in identity.token.scopes:
+            raise Forbidden("This token may not do that")
+        return Caller(TOKEN, identity.token.token_id, identity)
+    if state.authorize is not None:
+        return _admit_user(state, state.authorize, environ, action)
     login = _login_of(state, environ, action) if query_token is None else None
     if login is not None:
         return Caller(PERSON, login)
-    if action == "read" and state.settings.public_reads:
+    if action in _READS and state.settings.public_reads:
         return _AGENT if tokens.bears_token(state.token, environ) else _ANYBODY
     tokens.check_token(state.token, environ.get("HTTP_AUTHORIZATION"), query_token)
     return _AGENT
+
+
+def _agent_of(state: HubState, environ: Mapping[str, Any], query_token: str | None) -> Identity | None:
+    """The agent whose token the request shows, if it does; the hub's own token may look like one, too."""
+    shown = tokens.shown(environ.get("HTTP_AUTHORIZATION"), query_token)
+    if shown is None or not tokens.OF_AGENTS.fullmatch(shown) or (not state.token and state.authorize is None):
+        return None
+    return state.directory.find(shown)
+
+
+def _admit_user(state: HubState, authorize: Authorize, environ: Mapping[str, Any], action: str) -> Caller:
+    """A user of the application that the hub lives in. Agents are managed with the hub's own token alone."""
+    asked = action if action in ("write", "connect") else "read"
+    if action not in _READS:  # a browser sends the host's cookies along, whichever page makes it call
+        check_origin(state.settings, environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", ""))
+    _ask_host(authorize, asked)
+    bears = tokens.bears_token(state.token, environ)
+    if action == "admin" and not bears:
+        raise Forbidden()
+    return _AGENT if bears else _SOMEBODY
 
 
 def check_login(state: HubState, environ: Mapping[str, Any]) -> None:
@@ -59,7 +85,7 @@ def _login_of(state: HubState, environ: Mapping[str, Any], action: str) -> str |
     if "HTTP_AUTHORIZATION" in environ:
         return None
     login = logins.login_of(state.settings.db.parent, state.token, environ)
-    if login is not None and action != "read":  # browsers name the origin of each such call
+    if login is not None and action not in _READS:  # browsers name the origin of each such call
         check_origin(state.settings, environ.get("HTTP_ORIGIN", "null"), environ.get("HTTP_HOST", ""))
     return login
 

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from ... import concurrency
 from ...errors import RateLimited
+from ...model import Identity
 
 # Of each kind; what bounds the memory.
 MAX_BUCKETS = 10_000
@@ -31,10 +32,11 @@ TOKEN, PERSON, PUBLIC, REFUSED = "token", "person", "public", "refused"
 
 
 class Caller(NamedTuple):
-    """Who makes a call: the lane, and the credential in it; without one the address stands in."""
+    """Who makes a call: the lane, and the credential in it; without one the address stands in. And which agent."""
 
     lane: str
     credential: str = ""
+    identity: Identity | None = None
 
 
 class _Bucket:

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
 from ...errors import InvalidAuth, MissingAuth, NoAuthConfigured
 
+OF_AGENTS = re.compile(r"alp_[A-Za-z0-9_-]{43}")
+
 
 def check_token(configured: str, authorization: str | None, query_token: str | None = None) -> None:
     """Raise unless `Authorization: Bearer` or, where allowed, `?token=` holds the configured token."""
     if not configured:
         raise NoAuthConfigured()
-    shown = query_token
+    given = shown(authorization, query_token)
+    if not given:
+        raise MissingAuth()
+    if not hmac.compare_digest(given.encode("utf-8", "replace"), configured.encode()):
+        raise InvalidAuth()
+
+
+def shown(authorization: str | None, query_token: str | None = None) -> str | None:
+    """The token that a request shows; the header's wins. None for a header of another scheme."""
     if authorization:
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            shown = credentials.strip()
-        elif query_token is None:
-            raise MissingAuth()
-    if not shown:
-        raise MissingAuth()
-    if not hmac.compare_digest(shown.encode("utf-8", "replace"), configured.encode()):
-        raise InvalidAuth()
+            return credentials.strip()
+    return query_token
 
 
 def bears_token(configured: str, environ: Mapping[str, Any]) -> bool:

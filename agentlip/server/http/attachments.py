@@ -13,12 +13,12 @@ _PATH = "/api/v1/topics/<topic_id>/attachments"
 
 def list_attachments(call: Call, asked: AttachmentsQuery, topic_id: str) -> tuple[int, AttachmentPage]:
     """The attachments of a topic, newest first."""
-    return 200, call.state.commands.attachment_page(topic_id, **asdict(asked))
+    return 200, call.commands.attachment_page(topic_id, **asdict(asked))
 
 
 def add_attachment(call: Call, asked: AddAttachment, topic_id: str) -> tuple[int, AttachmentResult]:
     """Pin a JSON object to a topic; 200 when an equal one is there already."""
-    result = call.state.commands.attach(topic_id, asked)
+    result = call.commands.attach(topic_id, asked)
     return call.written(200 if result.event_id is None else 201, result)
 
 

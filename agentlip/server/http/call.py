@@ -13,15 +13,16 @@ from flask import Request
 from msgspec import Struct
 from werkzeug.datastructures import MultiDict
 
+from ...commands.commands import Commands
 from ...errors import AgentlipError
-from ...model import AttachmentResult, ChannelResult, MessageResult, Ping, TopicResult
+from ...model import AgentResult, AttachmentResult, ChannelResult, MessageResult, NewAgent, Ping, TopicResult
 from ...store.retries import Retry
 from ..access import limits
 from ..state import HubState
 
 # 65,536 bytes of content grow at most sixfold when escaped; the rest is room for the other fields.
 BODY_BYTES = 512 * 1024
-Written = TypeVar("Written", ChannelResult, TopicResult, MessageResult, AttachmentResult)
+Written = TypeVar("Written", ChannelResult, TopicResult, MessageResult, AttachmentResult, NewAgent, AgentResult)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -42,12 +43,18 @@ class Call:
         self.retry: Retry | None = None  # of a change that comes with a key
         self.was_replayed = False
         self.event_ids: list[int] = []
-        self.caller: limits.Caller | None = None  # of a WebSocket, once it is let in
+        self.caller: limits.Caller | None = None  # once it is let in
 
     @property
     def args(self) -> MultiDict[str, str]:
         """The parameters of the query string."""
         return self.request.args
+
+    @property
+    def commands(self) -> Commands:
+        """What may be asked of the hub, for whoever calls."""
+        identity = None if self.caller is None else self.caller.identity
+        return self.state.commands if identity is None else self.state.commands.of(identity)
 
     def written(self, status: int, result: Written) -> tuple[int, Written]:
         """The answer of a change: the result, of which `event_id` is noted for the log."""
@@ -65,7 +72,8 @@ class Endpoint:
 
     The handler is called `(call, asked, **path parameters)`, without `asked` where neither a request nor a query is
     declared, and returns a status and what is answered as JSON, a `result`. `access` is `open` (nobody is asked,
-    nothing is counted), `anyone`, `read` or `write`; `max_body` is in bytes.
+    nothing is counted), `anyone`, `read`, `write`, `admin`, `page` (people who look at the web page) or `token`
+    (whoever shows one, whatever it may do); `max_body` is in bytes.
     """
 
     method: str

@@ -9,12 +9,12 @@ from .call import Call, Endpoint
 
 def list_channels(call: Call, asked: ChannelsQuery) -> tuple[int, ChannelPage]:
     """The channels, by name."""
-    return 200, call.state.commands.channel_page(asked.limit, asked.after_id)
+    return 200, call.commands.channel_page(asked.limit, asked.after_id)
 
 
 def create_channel(call: Call, asked: CreateChannel) -> tuple[int, ChannelResult]:
     """Create a channel; its name must be new."""
-    return call.written(201, call.state.commands.add_channel(asked))
+    return call.written(201, call.commands.add_channel(asked))
 
 
 ENDPOINTS = (

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 from flask import Blueprint, Flask, Request, Response, current_app
@@ -63,6 +63,7 @@ HEADERS = (
 
 
 _PROTECTING = HEADERS[2:6]
+_SIGNED = ("sender", "actor")  # fields that say who does it
 
 logger = logging.getLogger("agentlip.request")
 
@@ -186,14 +187,26 @@ def _admit(call: Call, endpoint: Endpoint) -> tuple[Any, ...]:
             connections.keep(call.environ)
         if state.limiter is not None:
             call.headers.update(state.limiter.take(caller, call.environ.get("REMOTE_ADDR", "")))
-    if endpoint.access == "write" and state.draining:
-        raise ShuttingDown()
     if endpoint.method == "GET":
         return () if endpoint.query is None else (query.read(endpoint.query, call.args),)
+    if endpoint.access in ("write", "admin", "token") and state.draining:
+        raise ShuttingDown()
     body = read_body(call, endpoint)
     if retried.KEY in call.environ and endpoint.takes_key:
         call.retry = retried.retry_of(call, endpoint, caller)
-    return () if endpoint.request is None else (request_of(endpoint.request, body),)
+    if endpoint.request is None:
+        return ()
+    if call.caller is not None and call.caller.identity is not None:
+        _sign(endpoint, body, call.caller.identity.agent.name)
+    return (request_of(endpoint.request, body),)
+
+
+def _sign(endpoint: Endpoint, body: dict[str, Any], name: str) -> None:
+    """Put an agent's name where a request lacks the name of its sender."""
+    for kind in get_args(endpoint.request) or (endpoint.request,):
+        for field in kind.__struct_fields__:
+            if field in _SIGNED and body.get(field) is None:
+                body[field] = name
 
 
 def _limit_connection(call: Call) -> None:
@@ -219,7 +232,7 @@ def answer_error(call: Call, error: AgentlipError) -> Response:
     """The error as JSON; a failure of ours is logged here, once, with its cause."""
     if isinstance(error, InternalError):
         logger.error("A request failed", exc_info=error.__cause__ or error)
-    if isinstance(error, MissingAuth | Forbidden | OriginNotAllowed):
+    if call.caller is None and isinstance(error, MissingAuth | Forbidden | OriginNotAllowed):  # nobody let it in
         error = _counted(call, error)
     call.headers.update(error.headers)
     if isinstance(error, RateLimited):

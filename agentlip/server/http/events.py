@@ -26,7 +26,7 @@ def list_events(call: Call, asked: EventsQuery) -> tuple[int, EventRows]:
     if asked.tail is not None and (asked.after is not None or asked.wait is not None):
         raise InvalidInput(f"{'wait' if asked.after is None else 'after'} and tail cannot be used together")
     channels, topics = checks.ids(asked.channel_id, "channel_id"), checks.ids(asked.topic_id, "topic_id")
-    commands, after, ids = call.state.commands, asked.after or 0, (channels or None, topics or None)
+    commands, after, ids = call.commands, asked.after or 0, (channels or None, topics or None)
     if asked.wait:
         sock = socket_of(call.environ)
         if sock is not None:  # a test client has none, and says nothing of the server

@@ -22,17 +22,17 @@ def list_messages(call: Call, asked: MessagesQuery) -> tuple[int, MessagePage]:
 
     One of the two is required. `after_id` gives those right after it, so that nobody who pages forward skips one.
     """
-    return 200, call.state.commands.messages(**asdict(asked))
+    return 200, call.commands.messages(**asdict(asked))
 
 
 def read_message(call: Call, message_id: str) -> tuple[int, MessageAnswer]:
     """One message."""
-    return 200, MessageAnswer(call.state.commands.message(message_id))
+    return 200, MessageAnswer(call.commands.message(message_id))
 
 
 def post_message(call: Call, asked: PostMessage) -> tuple[int, MessageResult]:
     """Post a message to a topic; its URLs become attachments."""
-    result, event_ids = call.state.commands.post(asked)
+    result, event_ids = call.commands.post(asked)
     call.event_ids += event_ids
     return 201, result
 
@@ -42,7 +42,7 @@ def change_message(call: Call, asked: ChangeMessage, message_id: str) -> tuple[i
 
     With `expected_version` nothing changes when the message has another one by then.
     """
-    result = call.state.commands.change(message_id, asked)
+    result = call.commands.change(message_id, asked)
     if isinstance(result, MessageResult):
         return call.written(200, result)
     call.event_ids += result.event_ids
@@ -50,7 +50,9 @@ def change_message(call: Call, asked: ChangeMessage, message_id: str) -> tuple[i
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/v1/messages", list_messages, "read", query=MessagesQuery, result=MessagePage),
+    Endpoint(
+        "GET", "/api/v1/messages", list_messages, "read", query=MessagesQuery, result=MessagePage, errors=(NotFound,)
+    ),
     Endpoint(
         "POST",
         "/api/v1/messages",

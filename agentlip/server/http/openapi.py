@@ -136,7 +136,7 @@ def describe(endpoints: Sequence[Endpoint], public_reads: bool = False) -> Json:
 
 def _operation(endpoint: Endpoint, public_reads: bool, responses: dict[str, Json]) -> Json:
     summary, _, more = (endpoint.handler.__doc__ or endpoint.handler.__name__).partition("\n")
-    asked = endpoint.access in ("read", "write")
+    asked = endpoint.access not in ("open", "anyone")
     operation: Json = {
         "operationId": endpoint.handler.__name__,
         "summary": summary.strip(),
@@ -224,12 +224,14 @@ def _success(endpoint: Endpoint, status: int, asked: bool) -> Json:
 
 def _errors_by_status(endpoint: Endpoint) -> dict[int, list[type[errors.AgentlipError]]]:
     known: list[type[errors.AgentlipError]] = [*_EVERYWHERE, *endpoint.errors]
-    if endpoint.access in ("read", "write"):
+    if endpoint.access not in ("open", "anyone"):
         known += _COUNTED
-    if endpoint.access == "write":
+    if endpoint.access not in ("open", "anyone", "read"):
         known += _CHANGING
     if endpoint.takes_key:
         known.append(errors.IdempotencyMismatch)
+    if any("sender" in vars(kind) or "actor" in vars(kind) for kind in _parts(endpoint.request)):
+        known.append(errors.SenderMismatch)
     if endpoint.method != "GET":
         known += _WITH_BODY
     if "<" in endpoint.path:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from flask import Blueprint
 
-from . import attachments, channels, events, health, messages, openapi, search, topics
+from . import agents, attachments, channels, events, health, messages, openapi, search, topics
 from .call import Endpoint
 from .dispatch import Answer, register_endpoints
 
-_NOUNS = (health, channels, topics, messages, search, attachments, events)
+_NOUNS = (health, channels, topics, messages, search, attachments, events, agents)
 _OF_NOUNS = tuple(endpoint for noun in _NOUNS for endpoint in noun.ENDPOINTS)
 ENDPOINTS = (*_OF_NOUNS, *openapi.described(_OF_NOUNS))
 

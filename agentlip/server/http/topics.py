@@ -9,17 +9,17 @@ from .call import Call, Endpoint
 
 def list_topics(call: Call, asked: TopicsQuery, channel_id: str) -> tuple[int, TopicPage]:
     """The topics of a channel, latest change first."""
-    return 200, call.state.commands.topics(channel_id, asked.limit, asked.offset)
+    return 200, call.commands.topics(channel_id, asked.limit, asked.offset)
 
 
 def create_topic(call: Call, asked: CreateTopic) -> tuple[int, TopicResult]:
     """Create a topic in a channel; its title must be new there."""
-    return call.written(201, call.state.commands.add_topic(asked))
+    return call.written(201, call.commands.add_topic(asked))
 
 
 def rename_topic(call: Call, asked: RenameTopic, topic_id: str) -> tuple[int, TopicResult]:
     """Rename a topic."""
-    return call.written(200, call.state.commands.retitle(topic_id, asked))
+    return call.written(200, call.commands.retitle(topic_id, asked))
 
 
 ENDPOINTS = (

@@ -95,8 +95,8 @@ def _size(path: Path) -> int:
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/ui/data/topics", topics, "read"),
-    Endpoint("GET", "/ui/data/topics/<topic_id>", topic, "read"),
-    Endpoint("GET", "/ui/data/counts", counts, "read"),
-    Endpoint("GET", "/ui/data/status", status, "read"),
+    Endpoint("GET", "/ui/data/topics", topics, "page"),
+    Endpoint("GET", "/ui/data/topics/<topic_id>", topic, "page"),
+    Endpoint("GET", "/ui/data/counts", counts, "page"),
+    Endpoint("GET", "/ui/data/status", status, "page"),
 )

@@ -22,8 +22,7 @@ from ...config import Settings
 from ...errors import InvalidInput, ServiceUnavailable
 from ...hub.session import Session
 from .. import logs
-from ..access import logins
-from ..access.limits import PERSON
+from ..access.guests import guest_of
 from ..http import capacity
 from ..http.call import Call
 from ..http.dispatch import bare_answer
@@ -72,7 +71,7 @@ def take(
 class _Accepted:
     """What a session still needs of the request that opened it, which is dropped."""
 
-    __slots__ = ("begin", "greeting", "is_welcome", "made", "path", "request_id", "state")
+    __slots__ = ("begin", "greeting", "guest", "made", "path", "request_id", "state")
 
     def __init__(self, call: Call, made: Made, begin: Callable[[Session], None] | None) -> None:
         self.state = call.state
@@ -81,7 +80,7 @@ class _Accepted:
         self.made = made
         self.begin = begin
         self.greeting = b""
-        self.is_welcome = _welcome(call)
+        self.guest = guest_of(call.state, call.caller)
 
     def log(self, event: str, fields: dict[str, Any]) -> None:
         if logger.isEnabledFor(logging.INFO):
@@ -154,7 +153,7 @@ def _run_session(accepted: _Accepted, taken: Any) -> None:
     try:
         transport = accepted.made(stream_of(taken), accepted.state.settings)
         session = hub.open(transport)
-        session.is_welcome = accepted.is_welcome
+        session.guest = accepted.guest
         accepted.log("connect", {})
         if accepted.begin is not None:
             accepted.begin(session)
@@ -169,11 +168,3 @@ def _run_session(accepted: _Accepted, taken: Any) -> None:
         closed = session.closed_with if session is not None else None
         code = closed.code if closed is not None else 1006
         accepted.log("disconnect", {"code": code, "duration_ms": round(1000 * (time.monotonic() - started), 1)})
-
-
-def _welcome(call: Call) -> Callable[[], bool] | None:
-    """Whether the browser's session that opened the WebSocket is still good; None when it was opened by other right."""
-    if call.caller is None or call.caller.lane != PERSON or not call.caller.credential:
-        return None
-    state = call.state
-    return partial(logins.is_good, state.settings.db.parent, state.token, call.caller.credential)

@@ -16,6 +16,8 @@ const NAMES = [
   "message.deleted",
   "message.moved_topic",
   "message.enriched",
+  "agent.created",
+  "agent.updated",
 ];
 
 export function Events({ name = "", channel = "", topic = "" }) {
@@ -139,6 +141,8 @@ function summary({ name, data }) {
     "message.edited": () => data.new_content,
     "message.deleted": () => `by ${data.deleted_by}`,
     "message.moved_topic": () => data.mode,
+    "agent.created": () => data.agent.name,
+    "agent.updated": () => `${data.agent.name}${data.agent.disabled_at ? ", disabled" : ""}`,
   }[name];
   try {
     return String(text ? text() : JSON.stringify(data)).slice(0, 200);
