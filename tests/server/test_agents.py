@@ -7,10 +7,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
+import requests
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -422,3 +424,18 @@ def test_a_confined_token_streams_and_waits_for_its_channels_alone(hub: Hub) -> 
         call(hub, "PATCH", f"/agents/{name}", {"disabled": True})
         with pytest.raises((EOFError, ConnectionError)):
             stream.ids(1 << 60)
+
+
+def test_a_token_that_ends_while_it_waits_is_refused_then(hub: Hub) -> None:
+    name, token = made(hub)
+    url = f"{hub.url}/api/v1/events?after={head(hub) + 1000}&wait=30"
+    with ThreadPoolExecutor(1) as pool:
+        parked = pool.submit(requests.get, url, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        path = f"/agents/{name}/tokens"
+        eventually(lambda: call(hub, "GET", path)["tokens"][0]["last_used_at"], 5, "that it was let in")
+        began = time.monotonic()
+        call(hub, "PATCH", f"/agents/{name}", {"disabled": True})
+        answer = parked.result(30)
+        assert (answer.status_code, answer.json()["code"]) == (401, "INVALID_AUTH")
+        assert time.monotonic() - began < 5
+        answer.close()

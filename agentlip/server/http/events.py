@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import orjson
 from flask import Response
 from werkzeug.datastructures import MultiDict
 
 from ... import wire
 from ...commands import checks
-from ...errors import InvalidInput
-from ...model import EntityName, Event, EventRow, EventRows, EventsQuery, ScopeIds, StreamQuery
+from ...errors import InvalidAuth, InvalidInput
+from ...hub.session import Ids
+from ...model import EntityName, Event, EventPage, EventRow, EventRows, EventsQuery, ScopeIds, StreamQuery
+from ..access.guests import guest_of
 from ..sse import route as sse
 from . import capacity, query
 from .call import Call, Endpoint
@@ -26,24 +26,32 @@ def list_events(call: Call, asked: EventsQuery) -> tuple[int, EventRows]:
     if asked.tail is not None and (asked.after is not None or asked.wait is not None):
         raise InvalidInput(f"{'wait' if asked.after is None else 'after'} and tail cannot be used together")
     channels, topics = checks.ids(asked.channel_id, "channel_id"), checks.ids(asked.topic_id, "topic_id")
-    commands, after, ids = call.commands, asked.after or 0, (channels or None, topics or None)
+    after, ids = asked.after or 0, (channels or None, topics or None)
     if asked.wait:
-        sock = socket_of(call.environ)
-        if sock is not None:  # a test client has none, and says nothing of the server
-            capacity.check(call.state.hub, call.environ, "calls that wait")
-        head, events, has_more = commands.wait_for_events(
-            asked.wait,
-            after,
-            asked.limit,
-            channels=ids[0],
-            topics=ids[1],
-            is_gone=partial(has_hung_up, fileno_of(sock)),
-        )
+        found = _wait(call, asked.wait, after, asked.limit, *ids)
     else:
-        head, events, has_more = commands.event_page(
-            after, asked.limit, tail=asked.tail, channels=ids[0], topics=ids[1]
-        )
+        found = call.commands.event_page(after, asked.limit, tail=asked.tail, channels=ids[0], topics=ids[1])
+    head, events, has_more = found
     return 200, EventRows(head, [_row(event) for event in events], has_more)
+
+
+def _wait(call: Call, seconds: float, after: int, limit: int, channels: Ids, topics: Ids) -> EventPage:
+    """A page as soon as it holds something. Raises InvalidAuth once what let the call in is good no longer."""
+    sock = socket_of(call.environ)
+    if sock is not None:  # a test client has none, and says nothing of the server
+        capacity.check(call.state.hub, call.environ, "calls that wait")
+    descriptor, guest = fileno_of(sock), guest_of(call.state, call.caller)
+
+    def has_left() -> bool:
+        return guest is not None and guest.farewell() is not None
+
+    def is_gone() -> bool:
+        return has_hung_up(descriptor) or has_left()
+
+    page = call.commands.wait_for_events(seconds, after, limit, channels=channels, topics=topics, is_gone=is_gone)
+    if has_left():
+        raise InvalidAuth()
+    return page
 
 
 def stream_events(call: Call, asked: StreamQuery) -> Response:
