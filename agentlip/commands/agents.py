@@ -124,16 +124,17 @@ class Agents(Noun):
             raise Forbidden("This token is for its own agent alone")
 
     def _grant(self, secret: str, asked: CreateToken) -> rows.Grant:
-        """What a new token may do: no more than the caller's."""
-        scopes, channels = asked.scopes or _USUAL_SCOPES, asked.channels
+        """What a new token may do: no more than the caller's, and no longer."""
+        scopes, channels, until = asked.scopes or _USUAL_SCOPES, asked.channels, None
         if self._caller is not None:
+            until = self._caller.token.expires_at
             if not set(scopes) <= set(self._caller.token.scopes):
                 raise Forbidden("A token cannot make one that may do more")
             if self._confined is not None:
                 channels = sorted(self._confined) if channels is None else channels
                 if not set(channels) <= self._confined:
                     raise Forbidden("A token cannot make one that may do more")
-        return rows.Grant(secret_digest(secret), scopes, channels, asked.label, asked.expires_in)
+        return rows.Grant(secret_digest(secret), scopes, channels, asked.label, asked.expires_in, until)
 
 
 def _like(token: Token) -> CreateToken:

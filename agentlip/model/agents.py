@@ -89,15 +89,9 @@ class RotateTokens(Request):
     grace_seconds: GraceSeconds | None = None
 
 
-class AgentListed(Struct, frozen=True):
+class AgentListed(Agent, frozen=True):
     """An agent, and how it is: `unacked` is how many entries of its inbox wait."""
 
-    id: str
-    name: str
-    kind: str
-    description: str | None
-    created_at: str
-    disabled_at: str | None
     presence: None
     unacked: int
 

@@ -6,6 +6,7 @@ A counter in `meta` tells every process that what it holds of the tokens in memo
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,15 +22,21 @@ _AGENT = "id, name, kind, description, created_at, disabled_at"
 _TOKEN = "id, label, scopes, channels, created_at, last_used_at, expires_at, revoked_at"
 _LIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)"
 
+logger = logging.getLogger("agentlip.store")
+
 
 class Grant(NamedTuple):
-    """A token to be made: the SHA-256 of its secret, and what it may do; `lifetime` is in seconds."""
+    """A token to be made: the SHA-256 of its secret, and what it may do.
+
+    `lifetime` is in seconds; it ends at `until` at the latest.
+    """
 
     sha256: bytes
     scopes: Sequence[str]
     channels: Sequence[str] | None = None
     label: str | None = None
     lifetime: int | None = None
+    until: str | None = None
 
 
 def create(
@@ -123,7 +130,8 @@ def _check_channels(transaction: Transaction, grant: Grant) -> None:
 
 
 def _insert(transaction: Transaction, agent: Agent, grant: Grant) -> Token:
-    expires = None if grant.lifetime is None else timestamp(transaction.now_ms + 1000 * grant.lifetime)
+    asked = None if grant.lifetime is None else timestamp(transaction.now_ms + 1000 * grant.lifetime)
+    expires = min((each for each in (asked, grant.until) if each is not None), default=None)
     channels = None if grant.channels is None else list(grant.channels)
     token = Token(
         transaction.new_id("tok_"), grant.label, list(grant.scopes), channels, transaction.now, None, expires, None
@@ -157,7 +165,14 @@ def identities(connection: sqlite3.Connection, now: str) -> dict[bytes, Identity
     """All tokens that are good now, by the SHA-256 of their secrets."""
     agents = {each.id: each for each in _agents(connection) if each.disabled_at is None}
     rows = read_rows(connection, f"SELECT {_TOKEN}, agent_id, sha256 FROM agent_tokens WHERE {_LIVE}", (now,))
-    return {row[9]: Identity(agents[row[8]], _token(row[:8])) for row in rows if row[8] in agents}
+    found = {}
+    for *row, agent_id, sha256 in rows:
+        try:
+            if agent_id in agents:
+                found[sha256] = Identity(agents[agent_id], _token(row))
+        except ValueError:  # of another program, or damaged: nobody has such a token, and the others are good
+            logger.warning("The token %s of an agent cannot be read", row[0])
+    return found
 
 
 def agents(connection: sqlite3.Connection) -> list[Agent]:
@@ -185,6 +200,6 @@ def tokens(connection: sqlite3.Connection, name: str) -> list[Token]:
     return [_token(row) for row in read_rows(connection, sql, (found.id,))]
 
 
-def _token(row: tuple[Any, ...]) -> Token:
+def _token(row: Sequence[Any]) -> Token:
     token_id, label, scopes, channels, *times = row
     return Token(token_id, label, json.loads(scopes), None if channels is None else json.loads(channels), *times)

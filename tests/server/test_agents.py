@@ -439,3 +439,28 @@ def test_a_token_that_ends_while_it_waits_is_refused_then(hub: Hub) -> None:
         assert (answer.status_code, answer.json()["code"]) == (401, "INVALID_AUTH")
         assert time.monotonic() - began < 5
         answer.close()
+
+
+def test_no_token_outlives_the_one_that_made_it(hub: Hub) -> None:
+    name, token = made(hub, scopes=ADMIN, expires_in=600)
+    end = max(each["expires_at"] or "" for each in call(hub, "GET", f"/agents/{name}/tokens")["tokens"])
+    for body in ({}, {"expires_in": 3600}):
+        assert call(hub, "POST", f"/agents/{name}/tokens", body, token, 201)["expires_at"] == end
+    assert call(hub, "POST", f"/agents/{name}/tokens", {"expires_in": 60}, token, 201)["expires_at"] < end
+    new = call(hub, "POST", f"/agents/{name}/tokens/rotate", {}, token, 201)["token_id"]
+    kept = {each["token_id"]: each for each in call(hub, "GET", f"/agents/{name}/tokens")["tokens"]}
+    assert kept[new]["expires_at"] == end
+
+
+def test_a_broken_row_hides_no_other_token(hub: Hub) -> None:
+    (broken, bad), (_, good) = made(hub), made(hub)
+    with closing(sqlite3.connect(hub.folder / "db.sqlite3", timeout=10, isolation_level=None)) as file:
+        file.execute(
+            "UPDATE agent_tokens SET scopes = '{' WHERE agent_id = (SELECT id FROM agents WHERE name = ?)", (broken,)
+        )
+        try:
+            made(hub)  # so that the hub reads them anew
+            assert refused(hub, bad)
+            assert not refused(hub, good)
+        finally:
+            file.execute("UPDATE agent_tokens SET scopes = '[]' WHERE scopes = '{'")

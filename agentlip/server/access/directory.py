@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ... import concurrency
 from ...commands.agents import secret_digest
@@ -23,22 +24,26 @@ _NOTE_SECONDS = 60.0  # how exactly it is known when a token was last used
 logger = logging.getLogger("agentlip.access")
 
 
+class _Known(NamedTuple):
+    generation: str | None
+    by_digest: Mapping[bytes, Identity]
+    by_id: Mapping[str, Identity]
+
+
 class Directory:
     """Of one store. May be called from any thread or greenlet; reads the file inline."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._generation: str | None = None
         self._looked = 0.0
-        self._by_digest: Mapping[bytes, Identity] = {}
-        self._by_id: Mapping[str, Identity] = {}
+        self._known = _Known(None, {}, {})  # one object: threads that read at once must not mix what they found
         self._noted: dict[str, float] = {}
 
     def find(self, secret: str) -> Identity | None:
         """Who shows this token; None for one that nobody has, or that is not good any more."""
         self._refresh()
         # Found by its digest: how long that takes tells nothing of the secret.
-        identity = self._by_digest.get(secret_digest(secret))
+        identity = self._known.by_digest.get(secret_digest(secret))
         if identity is None or _is_over(identity):
             return None
         self._note(identity.token.token_id)
@@ -51,17 +56,17 @@ class Directory:
                 self._refresh()
             except AgentlipError:
                 return True  # the database is away for the moment: others say so
-        identity = self._by_id.get(token_id)
+        identity = self._known.by_id.get(token_id)
         return identity is not None and not _is_over(identity)
 
     def _refresh(self) -> None:
         self._looked = time.monotonic()
         generation = self._store.read(agents.generation)
-        if generation == self._generation:
+        if generation == self._known.generation:
             return
         found = self._store.read(agents.identities, timestamp(time.time_ns() // 1_000_000))
-        self._by_digest, self._by_id = found, {each.token.token_id: each for each in found.values()}
-        self._generation = generation  # last, and read first: what changes meanwhile is read next time
+        # The counter was read first: what changes meanwhile is read next time.
+        self._known = _Known(generation, found, {each.token.token_id: each for each in found.values()})
 
     def _note(self, token_id: str) -> None:
         now = time.monotonic()
