@@ -1,27 +1,22 @@
-"""Agents over HTTP and WebSocket: their tokens, what these may do and see, and how they end."""
+"""Agents over HTTP and WebSocket: they are made, write under their names, and their tokens end."""
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 import requests
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
 
 from agentlip.server.http.agents import ENDPOINTS
 
 from ..running_hub import Hub, eventually
-from .event_stream import EventReader
-
-ADMIN = ["read", "write", "admin"]
+from .agent_calls import ADMIN, call, end_of, head, listen, made, post, refused, topic_in, unique
 
 
 @pytest.fixture(scope="module")
@@ -29,50 +24,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     hub = Hub(tmp_path_factory.mktemp("agents"), RATE_LIMITS="off", WORKERS=2).start()
     yield hub
     hub.stop()
-
-
-def call(hub: Hub, method: str, path: str, body: Any = None, token: str | None = None, status: int = 200) -> Any:
-    more = {} if token is None else {"token": token}
-    answer = hub.call(method, f"/api/v1{path}", body, **more)
-    assert answer.status_code == status, answer.text
-    return answer.json()
-
-
-def unique(name: str) -> str:
-    return f"{name}-{os.urandom(4).hex()}"
-
-
-def made(hub: Hub, **more: Any) -> tuple[str, str]:
-    """A new agent with a token that has `more`: its name and the token."""
-    answer = call(hub, "POST", "/agents", {"name": unique("a")}, status=201)
-    name = answer["agent"]["name"]
-    if not more:
-        return name, answer["token"]
-    return name, call(hub, "POST", f"/agents/{name}/tokens", more, status=201)["token"]
-
-
-def topic_in(hub: Hub) -> tuple[str, str]:
-    channel = call(hub, "POST", "/channels", {"name": unique("c")}, status=201)["channel"]["id"]
-    return channel, call(hub, "POST", "/topics", {"channel_id": channel, "title": "t"}, status=201)["topic"]["id"]
-
-
-@contextmanager
-def listen(hub: Hub, token: str, after: int | None = None, **subscriptions: Any) -> Iterator[Any]:
-    headers = {"Authorization": f"Bearer {token}"}
-    with connect(f"ws://127.0.0.1:{hub.port}/ws", additional_headers=headers) as socket:
-        hello = {"type": "hello", "after_event_id": head(hub) if after is None else after}
-        socket.send(json.dumps(hello | ({"subscriptions": subscriptions} if subscriptions else {})))
-        assert json.loads(socket.recv(5))["type"] == "hello_ok"
-        yield socket
-
-
-def head(hub: Hub) -> int:
-    return int(call(hub, "GET", "/events?tail=1")["replay_until"])
-
-
-def post(hub: Hub, topic: str, token: str | None = None, text: str = "hi", sender: str | None = "s") -> Any:
-    body = {"topic_id": topic, "content_raw": text} | ({} if sender is None else {"sender": sender})
-    return call(hub, "POST", "/messages", body, token, 201)
 
 
 def test_an_agent_is_made_with_a_token_that_is_stored_nowhere(hub: Hub) -> None:
@@ -184,104 +135,6 @@ def test_another_sender_is_a_mismatch(hub: Hub, sender: Any) -> None:
         message = post(hub, topic)["message"]["id"]
         body = {"op": "delete", "actor": sender}
         assert call(hub, "PATCH", f"/messages/{message}", body, token, 403)["code"] == "SENDER_MISMATCH"
-
-
-@pytest.mark.parametrize("scope", ADMIN)
-def test_a_token_may_do_what_its_scopes_say(hub: Hub, scope: str) -> None:
-    name, token = made(hub, scopes=[scope])
-    _, topic = topic_in(hub)
-    body = {"topic_id": topic, "content_raw": "x"}
-    tried = {
-        "read": hub.call("GET", "/api/v1/channels", token=token),
-        "write": hub.call("POST", "/api/v1/messages", body, token=token),
-        "admin": hub.call("GET", f"/api/v1/agents/{name}/tokens", token=token),
-    }
-    assert {each for each, answer in tried.items() if answer.status_code < 300} == {scope}
-    assert {answer.json().get("code") for answer in tried.values() if answer.status_code >= 300} == {"FORBIDDEN"}
-    assert hub.call("GET", "/ui/data/status", token=token).json()["code"] == "FORBIDDEN"
-
-
-def test_a_token_makes_only_tokens_that_may_do_no_more(hub: Hub) -> None:
-    channel, _ = topic_in(hub)
-    other, _ = topic_in(hub)
-    name, token = made(hub, scopes=["read", "admin"], channels=[channel])
-    for body in ({"scopes": ["write"]}, {}, {"scopes": ["read"], "channels": [other]}):
-        assert call(hub, "POST", f"/agents/{name}/tokens", body, token, 403)["code"] == "FORBIDDEN"
-    assert call(hub, "POST", "/agents", {"name": unique("a")}, token, 403)["code"] == "FORBIDDEN"
-    granted = call(hub, "POST", f"/agents/{name}/tokens", {"scopes": ["read"]}, token, 201)
-    assert (granted["scopes"], granted["channels"]) == (["read"], [channel])
-    assert call(hub, "POST", f"/agents/{name}/tokens", {"channels": ["ch_nowhere"]}, status=404)
-
-
-def test_a_confined_token_sees_its_channels_alone(hub: Hub) -> None:
-    (channel, topic), (other, elsewhere) = topic_in(hub), topic_in(hub)
-    here, there = post(hub, topic, text="needle")["message"], post(hub, elsewhere, text="needle")["message"]
-    _, token = made(hub, channels=[channel])
-
-    def seen(path: str, key: str) -> set[str]:
-        return {each["id"] for each in call(hub, "GET", path, token=token)[key]}
-
-    assert seen("/channels", "channels") == {channel}
-    assert seen("/search?q=needle", "messages") == {here["id"]}
-    events = call(hub, "GET", "/events?limit=1000", token=token)["events"]
-    assert {each["scope"]["channel_id"] for each in events} == {channel}
-    assert call(hub, "GET", f"/events?channel_id={other}&topic_id={elsewhere}", token=token)["events"] == []
-    both = call(hub, "GET", f"/events?topic_id={elsewhere}&topic_id={topic}&limit=1000", token=token)["events"]
-    assert {each["scope"]["topic_id"] for each in both} == {topic}
-    assert seen(f"/messages?topic_id={topic}", "messages") == {here["id"]}
-    for method, path, body in (
-        ("GET", f"/channels/{other}/topics", None), ("GET", f"/messages?channel_id={other}", None),
-        ("GET", f"/messages?topic_id={elsewhere}", None), ("GET", f"/messages/{there['id']}", None),
-        ("GET", f"/topics/{elsewhere}/attachments", None), ("GET", f"/search?q=x&channel_id={other}", None),
-        ("GET", f"/search?q=x&topic_id={elsewhere}", None), ("GET", f"/channels?after_id={other}", None),
-        ("POST", "/messages", {"topic_id": elsewhere, "content_raw": "x"}),
-        ("POST", "/topics", {"channel_id": other, "title": "x"}), ("PATCH", f"/topics/{elsewhere}", {"title": "x"}),
-        ("PATCH", f"/messages/{there['id']}", {"op": "edit", "content_raw": "x"}),
-        ("PATCH", f"/messages/{there['id']}", {"op": "delete"}),
-        ("PATCH", f"/messages/{here['id']}", {"op": "move_topic", "to_topic_id": elsewhere, "mode": "one"}),
-        ("POST", f"/topics/{elsewhere}/attachments", {"kind": "k", "value_json": {}}),
-        ("POST", f"/topics/{topic}/attachments", {"kind": "k", "value_json": {}, "source_message_id": there["id"]}),
-    ):  # fmt: skip
-        assert call(hub, method, path, body, token, 404)["code"] == "NOT_FOUND", path
-    assert call(hub, "POST", "/channels", {"name": unique("c")}, token, 403)["code"] == "FORBIDDEN"
-
-
-@pytest.mark.parametrize("wanted", [{}, {"channels": "both"}, {"topics": "both"}])
-def test_a_confined_token_hears_its_channels_alone(hub: Hub, wanted: dict[str, str]) -> None:
-    (channel, topic), (other, elsewhere) = topic_in(hub), topic_in(hub)
-    _, token = made(hub, channels=[channel])
-    both = {"channels": [other, channel], "topics": [elsewhere, topic]}
-    old = post(hub, topic)["event_id"], post(hub, elsewhere)["event_id"]
-    with listen(hub, token, old[0] - 1, **{name: both[name] for name in wanted}) as socket:
-        assert json.loads(socket.recv(5))["event_id"] == old[0]
-        post(hub, elsewhere)
-        new = post(hub, topic)["event_id"]
-        assert json.loads(socket.recv(5))["event_id"] == new
-
-
-def test_those_who_want_everything_hear_of_agents(hub: Hub) -> None:
-    channel, _ = topic_in(hub)
-    with listen(hub, made(hub)[1]) as all_of_it, listen(hub, made(hub)[1], channels=[channel]) as some:
-        name = made(hub)[0]
-        while json.loads(all_of_it.recv(5))["data"].get("agent", {}).get("name") != name:
-            pass
-        call(hub, "POST", "/topics", {"channel_id": channel, "title": "n"}, status=201)
-        assert json.loads(some.recv(5))["name"] == "topic.created"
-
-
-def end_of(socket: Any) -> tuple[int, str]:
-    """How the hub closes it, after whatever comes before."""
-    try:
-        while True:
-            socket.recv(5)
-    except ConnectionClosed as closed:
-        return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "")
-
-
-def refused(hub: Hub, token: str) -> bool:
-    answer = hub.call("GET", "/api/v1/whoami", token=token, headers={"Connection": "close"})
-    assert answer.status_code in (200, 401)
-    return answer.status_code == 401 and answer.json()["code"] == "INVALID_AUTH"
 
 
 def revoked(hub: Hub, name: str, token: str) -> None:
@@ -410,22 +263,6 @@ def test_a_change_under_a_key_is_made_once_and_its_token_is_stored_nowhere(hub: 
         assert first.json().get("token") is None or str(first.json()["token"]) not in "\n".join(file.iterdump())
 
 
-def test_a_confined_token_streams_and_waits_for_its_channels_alone(hub: Hub) -> None:
-    (channel, topic), (_, elsewhere) = topic_in(hub), topic_in(hub)
-    name, token = made(hub, channels=[channel])
-    before = head(hub)
-    with EventReader(hub.port, f"after={before}", token=token) as stream:
-        post(hub, elsewhere)
-        new = post(hub, topic)["event_id"]
-        assert stream.read("heartbeat").id == str(new)
-        waited = call(hub, "GET", f"/events?after={before}&wait=5", token=token)["events"]
-        assert [each["event_id"] for each in waited] == [new]
-        assert call(hub, "GET", f"/events?after={new}&wait=0.1", token=token)["events"] == []
-        call(hub, "PATCH", f"/agents/{name}", {"disabled": True})
-        with pytest.raises((EOFError, ConnectionError)):
-            stream.ids(1 << 60)
-
-
 def test_a_token_that_ends_while_it_waits_is_refused_then(hub: Hub) -> None:
     name, token = made(hub)
     url = f"{hub.url}/api/v1/events?after={head(hub) + 1000}&wait=30"
@@ -439,17 +276,6 @@ def test_a_token_that_ends_while_it_waits_is_refused_then(hub: Hub) -> None:
         assert (answer.status_code, answer.json()["code"]) == (401, "INVALID_AUTH")
         assert time.monotonic() - began < 5
         answer.close()
-
-
-def test_no_token_outlives_the_one_that_made_it(hub: Hub) -> None:
-    name, token = made(hub, scopes=ADMIN, expires_in=600)
-    end = max(each["expires_at"] or "" for each in call(hub, "GET", f"/agents/{name}/tokens")["tokens"])
-    for body in ({}, {"expires_in": 3600}):
-        assert call(hub, "POST", f"/agents/{name}/tokens", body, token, 201)["expires_at"] == end
-    assert call(hub, "POST", f"/agents/{name}/tokens", {"expires_in": 60}, token, 201)["expires_at"] < end
-    new = call(hub, "POST", f"/agents/{name}/tokens/rotate", {}, token, 201)["token_id"]
-    kept = {each["token_id"]: each for each in call(hub, "GET", f"/agents/{name}/tokens")["tokens"]}
-    assert kept[new]["expires_at"] == end
 
 
 def test_a_broken_row_hides_no_other_token(hub: Hub) -> None:
