@@ -33,7 +33,9 @@ def nothing_is_left() -> Iterator[None]:
     """Neither a thread nor a descriptor, at once after the loop."""
     threads, files = set(threading.enumerate()), os.listdir("/proc/self/fd")
     yield
-    assert [each for each in threading.enumerate() if each not in threads] == []
+    # Python learns of threads that it did not start, such as those of a hub of an earlier test here, when they log.
+    left = [each for each in threading.enumerate() if each not in threads]
+    assert [each for each in left if not isinstance(each, threading._DummyThread)] == []
     assert len(os.listdir("/proc/self/fd")) <= len(files)
 
 
